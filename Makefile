@@ -1,0 +1,45 @@
+# Two commands do everything on a machine with Python 3.11 or newer and make:
+#   make demo    see it work: sandbox, files over SFTP, Dagster assets, Fusion's books compared to the cent
+#   make test    see it proven: style, types, layering, definitions and all tests
+# The first of them builds .venv from uv.lock; a later one starts at once.
+
+PYTHON ?= python3
+# Test processes at a time; the tests that measure time run alone after the others.
+WORKERS ?= 2
+VENV := .venv
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format demo dev clean
+
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+	@echo "make dev     the sandbox and the Dagster UI on http://127.0.0.1:3000"
+	@echo "make lint    style, types and layering only;  make format  rewrite to the style;  make clean  remove what was built"
+
+setup: $(READY)
+
+$(READY): pyproject.toml uv.lock scripts/setup.sh
+	@sh scripts/setup.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+test: $(READY)
+	@sh scripts/ensure_sshd.sh
+	@WORKERS="$(WORKERS)" bash scripts/check.sh all
+
+lint: $(READY)
+	@bash scripts/check.sh lint
+
+format: $(READY)
+	@$(VENV)/bin/ruff check --fix --quiet .
+	@$(VENV)/bin/ruff format --quiet .
+
+demo: $(READY)
+	@$(VENV)/bin/mlc demo
+
+dev: $(READY)
+	@$(VENV)/bin/mlc dev
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .mlc-sandbox
+	find mlc_dagster mlc_dagster_tests -name __pycache__ -type d -prune -exec rm -rf {} +

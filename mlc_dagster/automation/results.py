@@ -1,0 +1,82 @@
+"""Reads a run that was executed in this process: what its assets reported, which controls held, why a step failed."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mlc_dagster.assets.failures import KIND, FailureKind
+from mlc_dagster.automation.jobs import INBOUND_JOB
+from mlc_dagster.automation.outcome import RunFailure, WindowResult
+from mlc_dagster.ledger.windows import GenerationKind
+
+_DIFFERENCES = "table_of_differences"
+
+
+def window_result(
+    result: dg.ExecuteInProcessResult, key: str, generation: int | None, kind: GenerationKind
+) -> WindowResult:
+    """What the run said, as plain data."""
+    said = {
+        event.asset_key.to_user_string(): event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+    posted = said.get("posted_fusion_invoices", {})
+    outcome = posted.get("outcome")
+    numbers = {name: value.value for name, value in posted.items() if isinstance(value, dg.IntMetadataValue)}
+    files = said.get("stampli_invoice_files", {}).get("differences")
+    differences = list(_differences(posted.get(_DIFFERENCES)))
+    if isinstance(files, dg.IntMetadataValue) and files.value:
+        differences.append(f"{files.value} invoices read from the archived files differ from the ledger")
+    return WindowResult(
+        window=key,
+        generation=generation,
+        kind=str(kind),
+        run_id=result.run_id,
+        success=result.success,
+        outcome=str(outcome.value) if outcome is not None else "failed",
+        numbers={name: value for name, value in numbers.items() if value is not None},
+        differences=tuple(differences),
+        checks={check.check_name: check.passed for check in result.get_asset_check_evaluations()},
+    )
+
+
+def _differences(value: object) -> Iterator[str]:
+    if isinstance(value, dg.TableMetadataValue):
+        for record in value.records:
+            yield f"{record.data['what']}: {record.data['invoice']}"
+
+
+def failures_of(result: dg.ExecuteInProcessResult, key: str) -> Iterator[RunFailure]:
+    """Why steps of the run failed, and which controls did not hold."""
+    told = False
+    checks = result.get_asset_check_evaluations()
+    at_fault = tuple(check.check_name for check in checks if not check.passed)
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        failure = event.step_failure_data
+        step = event.step_key or INBOUND_JOB
+        if step.endswith(at_fault):
+            # A blocking control that did not hold; it is told below, in its own words.
+            continue
+        told = True
+        if failure.user_failure_data is not None:
+            kind = failure.user_failure_data.metadata.get(KIND)
+            text = failure.user_failure_data.description or "failed"
+            yield RunFailure(_kind(kind), text, step, key)
+        elif failure.error is not None:
+            cause = failure.error.cause or failure.error
+            yield RunFailure(FailureKind.UNEXPECTED, cause.message.strip(), step, key)
+    for check in checks:
+        if not check.passed:
+            told = True
+            severity = "" if check.severity is dg.AssetCheckSeverity.ERROR else " (warning)"
+            text = f"{check.check_name}{severity}: {check.description}"
+            yield RunFailure(_kind(check.metadata.get(KIND)), text, check.check_name, key)
+    if not result.success and not told:
+        yield RunFailure(FailureKind.UNEXPECTED, f"run {result.run_id} failed; see its log", INBOUND_JOB, key)
+
+
+def _kind(value: object) -> FailureKind:
+    return FailureKind(value.value) if isinstance(value, dg.TextMetadataValue) else FailureKind.UNEXPECTED

@@ -1,0 +1,110 @@
+"""The two sensors: one polls Stampli's folder and asks for runs, one follows what was posted or parked.
+
+A tick looks, writes to the ledger, and asks for what the ledger says must run. It never fails for one file. A server
+that is down for a moment is a skipped tick; one that shows another host key or refuses our login is a failed one.
+"""
+
+# ruff: noqa: PLC0415 - paramiko is imported by the tick that polls, not by the definitions.
+
+import time
+
+import dagster as dg
+
+from mlc_dagster.automation.dead_runs import fail_dead_runs
+from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB
+from mlc_dagster.automation.windows import empty_events, ready, run_request
+from mlc_dagster.partitions import inbound_windows
+from mlc_dagster.resources import InboundResource, SandboxDown
+from mlc_dagster.settings import Settings
+
+TICK_BUDGET = 40.0
+"""Seconds from the tick's entry. Dagster ends a tick at 60 and loses what it had asked for."""
+LEAST_FOR_SFTP = 5.0
+_POLL_INTERVAL = 30
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors; stopped at first where the configuration is the sandbox's."""
+    running = dg.DefaultSensorStatus.STOPPED if settings.sandbox else dg.DefaultSensorStatus.RUNNING
+    return [_poll_sensor(settings, running), _status_sensor(settings, running)]
+
+
+def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    windows = inbound_windows(settings.poll)
+
+    @dg.sensor(
+        name="stampli_poll_sensor",
+        job_name=INBOUND_JOB,
+        minimum_interval_seconds=_POLL_INTERVAL,
+        default_status=status,
+        description="Looks at Stampli's folder, gives settled files to the open window, and asks for what must run.",
+    )
+    def stampli_poll_sensor(
+        context: dg.SensorEvaluationContext, inbound: InboundResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        from mlc_dagster.sftp.errors import SftpError
+        from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact, poll_folder
+
+        began = time.monotonic()
+        fail_dead_runs(context.instance)
+        left = TICK_BUDGET - (time.monotonic() - began)
+        if left < LEAST_FOR_SFTP:
+            return dg.SkipReason("no time left in this tick for the SFTP server; the next one polls")
+        try:
+            wired = inbound.connect(sftp_deadline=left)
+            poll = poll_folder(wired.ledger, wired.open_session, wired.stampli, wired.settings.poll, wired.profile)
+        except (BeforeGoLive, FirstContact, SandboxDown) as reason:
+            return dg.SkipReason(str(reason))
+        except SftpError as error:
+            if not error.transient:
+                raise
+            return dg.SkipReason(f"{error}; the next poll tries again")
+        there, not_there = ready(windows, poll.runs)
+        for run in not_there:
+            context.log.warning(
+                "window %s is no partition (yet): it begins after this host's clock, or before poll.start", run.run_key
+            )
+        waiting = f"{len(poll.waiting)} files have not settled" if poll.waiting else "no new files"
+        return dg.SensorResult(
+            run_requests=[run_request(run) for run in there],
+            asset_events=list(empty_events(windows, poll.empty_windows)),
+            skip_reason=None if there else f"nothing to run: {waiting}",
+        )
+
+    return stampli_poll_sensor
+
+
+def _status_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="fusion_invoice_status_sensor",
+        job_name=STATUS_JOB,
+        # Not a schedule: retry.check_every may be any number of seconds, which cron cannot say.
+        minimum_interval_seconds=max(_POLL_INTERVAL, round(settings.retry.check_every)),
+        default_status=status,
+        description="Asks for the statuses of posted invoices while any is not accounted, or parked.",
+    )
+    def fusion_invoice_status_sensor(
+        context: dg.SensorEvaluationContext, inbound: InboundResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        from mlc_dagster.ledger.invoices import something_to_observe
+
+        fail_dead_runs(context.instance)
+        try:
+            ledger = inbound.connect().ledger
+        except SandboxDown as reason:
+            return dg.SkipReason(str(reason))
+        with ledger.reading() as reading:
+            if not something_to_observe(reading):
+                return dg.SkipReason("everything posted is accounted, and nothing is parked")
+        unfinished = dg.RunsFilter(job_name=STATUS_JOB, statuses=_UNFINISHED)
+        if context.instance.get_runs_count(unfinished):
+            return dg.SkipReason("the round before has not ended")
+        return dg.RunRequest()
+
+    return fusion_invoice_status_sensor

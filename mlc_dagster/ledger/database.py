@@ -1,0 +1,225 @@
+"""Opening the ledger, its transactions and its clock.
+
+Every change happens in a ``Transaction``: one database transaction that carries the database's time and the actor,
+so that an audit event is written beside what it reports. SQLite: BEGIN IMMEDIATE, WAL, synchronous=FULL.
+"""
+
+import datetime as dt
+import getpass
+import os
+import socket
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from mlc_dagster.ledger import schema
+from mlc_dagster.ledger.types import canonical_json
+
+Clock = Callable[[], dt.datetime]
+Row = Mapping[str, Any]
+"""A row by column name."""
+Query = sa.Select[*tuple[Any, ...]]
+
+
+class LedgerError(Exception):
+    """The ledger cannot be opened or used; the text says why and what to do."""
+
+
+def default_actor() -> str:
+    """``user@host pid`` of this process: the actor of everything no person asked for."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # A container may run under a user id without a name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} pid {os.getpid()}"
+
+
+class Transaction:
+    """One database transaction: ``connection``, ``now`` (UTC, the database's clock when it began), ``actor``."""
+
+    def __init__(self, connection: sa.Connection, now: dt.datetime, actor: str, *, reading: bool = False) -> None:
+        self.connection = connection
+        self.now = now
+        self.actor = actor
+        self._reading = reading
+        self._events: list[dict[str, Any]] = []
+
+    def execute(
+        self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] | None = None
+    ) -> sa.CursorResult[Any]:
+        if rows is None:
+            return cast("sa.CursorResult[Any]", self.connection.execute(statement))
+        return cast("sa.CursorResult[Any]", self.connection.execute(statement, rows))
+
+    def rows(self, statement: Query) -> list[Row]:
+        return [cast("Row", dict(row)) for row in self.connection.execute(statement).mappings()]
+
+    def row(self, statement: Query) -> Row | None:
+        found = self.connection.execute(statement).mappings().first()
+        return None if found is None else cast("Row", dict(found))
+
+    def value(self, statement: Query) -> Any:
+        return self.connection.execute(statement).scalar()
+
+    def insert(self, table: sa.Table, **values: Any) -> int:
+        """Insert one row; the number it was given as its key."""
+        key: Any = self.connection.execute(sa.insert(table).values(**values)).inserted_primary_key
+        return int(key[0])
+
+    def insert_ignoring(self, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert unless a row with the same key is there; True when it was inserted."""
+        dialect = postgresql if self.connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table).values(**row).on_conflict_do_nothing()
+        # SQLAlchemy keeps an INSERT's row count only when asked to; otherwise it is -1 on PostgreSQL.
+        return self.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
+
+    def upsert(self, table: sa.Table, rows: Iterable[Mapping[str, Any]], *, keep: Iterable[str] = ()) -> None:
+        """Insert rows, or update those whose primary key is there; columns in ``keep`` are left as they were."""
+        batch = [dict(row) for row in rows]
+        if not batch:
+            return
+        dialect = postgresql if self.connection.dialect.name == "postgresql" else sqlite
+        key = [column.name for column in table.primary_key]
+        statement = dialect.insert(table)
+        update = {name: statement.excluded[name] for name in batch[0] if name not in key and name not in set(keep)}
+        if update:
+            statement = statement.on_conflict_do_update(index_elements=key, set_=update)
+        else:
+            statement = statement.on_conflict_do_nothing()
+        self.connection.execute(statement, batch)
+
+    def audit(self, kind: str, subject: str, **detail: Any) -> None:
+        """Record an audit event; it is written with this transaction, or not at all.
+
+        Raises:
+            TypeError: ``detail`` cannot be written as JSON (floats are refused). Raised here, where one change is at
+                fault, and not at the commit, which others share.
+            LedgerError: this is a view for reading; the event would be lost.
+        """
+        if self._reading:
+            msg = f"event {kind} of {subject} was recorded in a view for reading, which writes nothing"
+            raise LedgerError(msg)
+        canonical_json(detail)
+        self._events.append({"at": self.now, "actor": self.actor, "kind": kind, "subject": subject, "detail": detail})
+
+    def flush_audit(self) -> None:
+        """Write the events recorded so far (one insert for all of them)."""
+        if self._events:
+            events, self._events = self._events, []
+            self.connection.execute(sa.insert(schema.audit_event), events)
+
+    @contextmanager
+    def savepoint(self) -> Generator[None]:
+        """A part that is undone alone when it raises, its audit events with it."""
+        mark = len(self._events)
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            del self._events[mark:]
+            raise
+
+
+class Ledger:
+    """The ledger at one database address; safe to share between threads."""
+
+    def __init__(self, engine: sa.Engine, *, actor: str | None = None, clock: Clock | None = None) -> None:
+        self.engine = engine
+        self.actor = actor or default_actor()
+        self._clock = clock
+
+    def acting_as(self, actor: str) -> "Ledger":
+        """The same ledger under another actor's name, for operator commands and runs."""
+        return Ledger(self.engine, actor=actor, clock=self._clock)
+
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
+        """A transaction that commits at the end, with its audit events, or leaves nothing behind."""
+        with self.engine.begin() as connection:
+            transaction = Transaction(connection, self._now(connection), self.actor)
+            yield transaction
+            transaction.flush_audit()
+
+    @contextmanager
+    def reading(self) -> Generator[Transaction]:
+        """A consistent view for reading; the database refuses to write in it."""
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            else:
+                connection.execution_options(mlc_read_only=True)
+            with connection.begin():
+                yield Transaction(connection, self._now(connection), self.actor, reading=True)
+
+    def now(self) -> dt.datetime:
+        """The database's time, UTC."""
+        with self.reading() as reading:
+            return reading.now
+
+    def _now(self, connection: sa.Connection) -> dt.datetime:
+        if self._clock is not None:
+            return self._clock()
+        if connection.dialect.name == "postgresql":
+            # clock_timestamp, not now(): a transaction that waited for a lock must not carry an old time.
+            return connection.execute(sa.text("select clock_timestamp()")).scalar_one().astimezone(dt.UTC)
+        return dt.datetime.now(dt.UTC)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # We begin transactions ourselves.
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=60000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # IMMEDIATE: a writer takes the lock at its start, so that two never read, decide and then collide.
+        read_only = connection.get_execution_options().get("mlc_read_only")
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    assert _connect is not None and _begin is not None  # noqa: S101, PT018 - registered by decoration
+
+
+def create_engine(url: str) -> sa.Engine:
+    """An engine for ``sqlite:///path`` or ``postgresql+psycopg://…``; makes the folder of a SQLite file."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False})
+        _prepare_sqlite(engine)
+        return engine
+    return sa.create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10)
+
+
+def open_ledger(url: str, *, actor: str | None = None, clock: Clock | None = None) -> Ledger:
+    """Open the ledger, bringing its tables to this version first.
+
+    Raises:
+        LedgerError: the database cannot be reached, or belongs to a newer version of the product.
+    """
+    from mlc_dagster.ledger.migrate import upgrade  # noqa: PLC0415 - imports this module
+
+    engine = create_engine(url)
+    try:
+        upgrade(engine)
+    except DBAPIError as error:
+        place = engine.url.render_as_string(hide_password=True)
+        msg = f"ledger {place} cannot be opened: {' '.join(str(error.orig).split())}; check ledger.url in mlc.yaml"
+        raise LedgerError(msg) from None
+    return Ledger(engine, actor=actor, clock=clock)

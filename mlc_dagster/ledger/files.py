@@ -1,0 +1,338 @@
+"""Files as the ledger knows them: sightings, versions, first contact, assignment to a window.
+
+A file's identity is feed, path, size and mtime, then its SHA-256. There is no high-water mark: a file is new when this
+identity is not in the ledger, whatever its time says.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.schema import feed as feed_table
+from mlc_dagster.ledger.schema import file_sighting, source_file
+
+_YOUNG = 2
+"""Seconds: SFTP times are whole seconds, so a file may change once more within the second of its last sighting."""
+
+
+class FileState(StrEnum):
+    ASSIGNED = "ASSIGNED"
+    """Settled and given to a window; its bytes are not here yet."""
+    RECEIVED = "RECEIVED"
+    """Its bytes are in the archive."""
+    READ = "READ"
+    """Its invoices are in the ledger."""
+    SAME_BYTES = "SAME_BYTES"
+    """The same bytes were received before, under this or another name; nothing to do."""
+    BASELINE = "BASELINE"
+    """There before go-live; a person said that it is not to be posted."""
+    VANISHED = "VANISHED"
+    """Gone from the server before it could be read."""
+    REJECTED = "REJECTED"
+    """Not a file of the declared profile; ``reason`` says why."""
+    RELEASED = "RELEASED"
+    """Was not whole when it was read; it waits in the folder as if unseen."""
+
+
+# A file that vanished may come back as it was (a mount that blinked, a rename undone): it must be new again then.
+_ACCEPTED = tuple(str(state) for state in FileState if state not in (FileState.RELEASED, FileState.VANISHED))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file in a listing: size in bytes, mtime in whole seconds of the server's clock (either may be unknown)."""
+
+    path: str
+    size: int | None
+    mtime: int | None
+
+
+@dataclass(frozen=True)
+class Feed:
+    name: str
+    opened: bool
+    first_seen_at: dt.datetime
+
+
+def contact(transaction: Transaction, name: str, *, empty: bool) -> Feed:
+    """The feed, made at first contact: open at once when its folder is empty, else closed until a person opens it."""
+    row = {"name": name, "first_seen_at": transaction.now}
+    if empty:
+        row |= {"opened_at": transaction.now, "opened_how": "empty at first contact"}
+    if transaction.insert_ignoring(feed_table, row):
+        transaction.audit("feed.first_contact", f"feed:{name}", empty=empty)
+    transaction.execute(sa.update(feed_table).where(feed_table.c.name == name).values(last_listed_at=transaction.now))
+    found = transaction.row(sa.select(feed_table).where(feed_table.c.name == name))
+    assert found is not None  # noqa: S101 - inserted above
+    return Feed(name, found["opened_at"] is not None, found["first_seen_at"])
+
+
+def open_feed(transaction: Transaction, name: str, how: str) -> None:
+    """A person decided what to do with the files found at first contact."""
+    transaction.insert_ignoring(feed_table, {"name": name, "first_seen_at": transaction.now})
+    opened = transaction.execute(
+        sa.update(feed_table)
+        .where(feed_table.c.name == name, feed_table.c.opened_at.is_(None))
+        .values(opened_at=transaction.now, opened_how=how)
+    )
+    if opened.rowcount == 1:
+        transaction.audit("feed.opened", f"feed:{name}", how=how)
+
+
+def baseline(transaction: Transaction, feed: str, files: Iterable[Seen]) -> int:
+    """Mark files as there before go-live: known, never posted; how many were new to the ledger."""
+    known = known_files(transaction, feed)
+    versions = _versions(transaction, feed)
+    new = [seen for seen in files if (seen.path, seen.size, seen.mtime) not in known]
+    rows = [
+        {
+            "feed": feed,
+            "path": seen.path,
+            "version": versions.get(seen.path, 0) + 1,
+            "size": seen.size,
+            "mtime": seen.mtime,
+            "state": str(FileState.BASELINE),
+            "reason": "there before go-live",
+        }
+        for seen in new
+    ]
+    if rows:
+        transaction.execute(sa.insert(source_file), rows)
+        for seen in new:
+            transaction.audit("file.baseline", f"file:{feed}:{seen.path}", size=seen.size, mtime=seen.mtime)
+    return len(rows)
+
+
+def known_files(transaction: Transaction, feed: str) -> set[tuple[str, int | None, int | None]]:
+    """(path, size, mtime) of all files that were accepted; those to be hashed again are left out."""
+    statement = sa.select(source_file.c.path, source_file.c.size, source_file.c.mtime).where(
+        source_file.c.feed == feed, source_file.c.state.in_(_ACCEPTED), ~source_file.c.young
+    )
+    return {(path, size, mtime) for path, size, mtime in transaction.connection.execute(statement)}
+
+
+def _versions(transaction: Transaction, feed: str) -> dict[str, int]:
+    statement = (
+        sa.select(source_file.c.path, sa.func.max(source_file.c.version))
+        .where(source_file.c.feed == feed)
+        .group_by(source_file.c.path)
+    )
+    return {path: version for path, version in transaction.connection.execute(statement)}  # noqa: C416 - rows, not pairs
+
+
+def record_sightings(
+    transaction: Transaction, feed: str, listed: Iterable[Seen], *, settle_seconds: float, zero_byte_grace: float
+) -> list[Seen]:
+    """Note what was seen and return the files that have settled.
+
+    A file settles when two sightings at least ``settle_seconds`` apart agree in size and mtime; an empty one only
+    after ``zero_byte_grace``. Files already accepted are skipped without a write; those that went away are forgotten.
+    """
+    known = known_files(transaction, feed)
+    statement = sa.select(file_sighting).where(file_sighting.c.feed == feed)
+    before = {row["path"]: row for row in transaction.rows(statement)}
+    fresh: list[dict[str, Any]] = []
+    settled: list[Seen] = []
+    present: set[str] = set()
+    for seen in listed:
+        if (seen.path, seen.size, seen.mtime) in known:
+            continue
+        present.add(seen.path)
+        old = before.get(seen.path)
+        same = old is not None and (old["size"], old["mtime"]) == (seen.size, seen.mtime)
+        since = old["same_since"] if same and old is not None else transaction.now
+        fresh.append(
+            {
+                "feed": feed,
+                "path": seen.path,
+                "size": seen.size,
+                "mtime": seen.mtime,
+                "same_since": since,
+                "seen_at": transaction.now,
+                "note": old["note"] if same and old is not None else None,
+            }
+        )
+        wait = max(settle_seconds, zero_byte_grace) if seen.size == 0 else settle_seconds
+        if same and (transaction.now - since).total_seconds() >= wait:
+            settled.append(seen)
+    transaction.upsert(file_sighting, fresh)
+    gone = [path for path in before if path not in present]
+    for start in range(0, len(gone), 500):
+        transaction.execute(
+            sa.delete(file_sighting).where(
+                file_sighting.c.feed == feed, file_sighting.c.path.in_(gone[start : start + 500])
+            )
+        )
+    return settled
+
+
+def unsettle(transaction: Transaction, feed: str, path: str, note: str) -> None:
+    """Begin the waiting for a file anew; ``note`` says why (shown by ``mlc files list``)."""
+    transaction.execute(
+        sa.update(file_sighting)
+        .where(file_sighting.c.feed == feed, file_sighting.c.path == path)
+        .values(same_since=transaction.now, note=note)
+    )
+
+
+def note_waiting(transaction: Transaction, feed: str, path: str, note: str) -> None:
+    """Say why a file is not taken yet, without beginning its waiting anew."""
+    transaction.execute(
+        sa.update(file_sighting).where(file_sighting.c.feed == feed, file_sighting.c.path == path).values(note=note)
+    )
+
+
+def assign(
+    transaction: Transaction, feed: str, files: Sequence[Seen], window_start: dt.datetime, generation: int
+) -> list[int]:
+    """Give settled files to a window's generation; their keys. Part of the transaction that opens the generation."""
+    versions = _versions(transaction, feed)
+    keys: list[int] = []
+    for seen in files:
+        sighting = transaction.row(
+            sa.select(file_sighting.c.seen_at).where(file_sighting.c.feed == feed, file_sighting.c.path == seen.path)
+        )
+        # Against our clock: with a server ahead of it the file counts as young and is hashed once more, no harm done.
+        seen_at = sighting["seen_at"].timestamp() if sighting else transaction.now.timestamp()
+        young = seen.mtime is not None and seen_at - seen.mtime < _YOUNG
+        released = transaction.row(
+            sa.select(source_file.c.id).where(
+                source_file.c.feed == feed,
+                source_file.c.path == seen.path,
+                source_file.c.state == str(FileState.RELEASED),
+            )
+        )
+        values: dict[str, Any] = {
+            "size": seen.size,
+            "mtime": seen.mtime,
+            "state": str(FileState.ASSIGNED),
+            "reason": None,
+            "window_start": window_start,
+            "generation": generation,
+            "young": young,
+            "assigned_at": transaction.now,
+        }
+        if released is not None:
+            key = int(released["id"])
+            transaction.execute(sa.update(source_file).where(source_file.c.id == key).values(**values))
+        else:
+            version = versions.get(seen.path, 0) + 1
+            key = transaction.insert(source_file, feed=feed, path=seen.path, version=version, **values)
+        keys.append(key)
+        transaction.audit(
+            "file.assigned", f"file:{feed}:{seen.path}", file=key, size=seen.size, mtime=seen.mtime,
+            window=window_start.isoformat(), generation=generation,
+        )  # fmt: skip
+        transaction.execute(
+            sa.delete(file_sighting).where(file_sighting.c.feed == feed, file_sighting.c.path == seen.path)
+        )
+    return keys
+
+
+def window_files(
+    transaction: Transaction, feed: str, window_start: dt.datetime, generation: int | None = None
+) -> list[Row]:
+    """Files of a window, or of one generation of it, by path and version."""
+    statement = sa.select(source_file).where(source_file.c.feed == feed, source_file.c.window_start == window_start)
+    if generation is not None:
+        statement = statement.where(source_file.c.generation == generation)
+    return transaction.rows(statement.order_by(source_file.c.path, source_file.c.version))
+
+
+def received(
+    transaction: Transaction, row: Row, *, sha256: str, size: int, profile: str
+) -> tuple[FileState, int | None]:
+    """The file's bytes are in the archive: RECEIVED, or SAME_BYTES with the key of the file that had them first.
+
+    A young file that was only hashed again, and is unchanged, leaves no second version behind. Bytes that were rejected
+    are new to another profile: whoever corrected it sends the file again to have it read.
+    """
+    these_bytes = (
+        source_file.c.feed == row["feed"], source_file.c.sha256 == sha256, source_file.c.id != row["id"],
+    )  # fmt: skip
+    accepted = source_file.c.state.in_([str(FileState.RECEIVED), str(FileState.READ)])
+    refused = sa.and_(source_file.c.state == str(FileState.REJECTED), source_file.c.profile == profile)
+    first = transaction.row(
+        sa.select(source_file.c.id, source_file.c.path)
+        .where(*these_bytes, sa.or_(accepted, refused))
+        .order_by(source_file.c.id)
+        .limit(1)
+    )
+    hashed_before = transaction.value(
+        sa.select(source_file.c.id)
+        .where(
+            *these_bytes,
+            source_file.c.path == row["path"],
+            source_file.c.size == size,
+            source_file.c.mtime == row["mtime"],
+            sa.or_(accepted, refused, source_file.c.state == str(FileState.SAME_BYTES)),
+        )
+        .order_by(source_file.c.id)
+        .limit(1)
+    )
+    state = FileState.SAME_BYTES if first else FileState.RECEIVED
+    reason = f"same bytes as {first['path']}" if first else None
+    # An earlier, young version with this identity has now been hashed again; for good only if this time it was not
+    # young: within the same second it may change once more.
+    transaction.execute(
+        sa.update(source_file)
+        .where(
+            source_file.c.feed == row["feed"], source_file.c.path == row["path"], source_file.c.id != row["id"],
+            source_file.c.young,
+        )
+        .values(young=bool(row["young"]))
+    )  # fmt: skip
+    if hashed_before is not None:
+        transaction.execute(sa.delete(source_file).where(source_file.c.id == row["id"]))
+        transaction.audit("file.hashed_again", f"file:{row['feed']}:{row['path']}", file=hashed_before, sha256=sha256)
+        return FileState.SAME_BYTES, int(hashed_before)
+    transaction.execute(
+        sa.update(source_file)
+        .where(source_file.c.id == row["id"])
+        .values(
+            state=str(state), reason=reason, sha256=sha256, size=size, received_at=transaction.now,
+            same_bytes_as=first["id"] if first else None, profile=profile,
+        )
+    )  # fmt: skip
+    transaction.audit(
+        "file.received" if state is FileState.RECEIVED else "file.same_bytes", f"file:{row['feed']}:{row['path']}",
+        file=row["id"], version=row["version"], sha256=sha256, bytes=size,
+        **({"first": first["path"]} if first else {}),
+    )  # fmt: skip
+    return state, int(first["id"]) if first else None
+
+
+def set_file_state(transaction: Transaction, row: Row, state: FileState, reason: str) -> None:
+    """VANISHED, REJECTED or RELEASED, with the reason shown to people."""
+    values: dict[str, Any] = {"state": str(state), "reason": reason}
+    if state is FileState.RELEASED:
+        values |= {"window_start": None, "generation": None, "young": False}
+    elif row["sha256"] is None:
+        # Never hashed (too large, say), so there is nothing to hash again.
+        values["young"] = False
+    transaction.execute(sa.update(source_file).where(source_file.c.id == row["id"]).values(**values))
+    transaction.audit(f"file.{state.lower()}", f"file:{row['feed']}:{row['path']}", file=row["id"], reason=reason)
+
+
+def disposed(transaction: Transaction, row: Row, how: str) -> None:
+    """The file was archived or deleted on the server; ``how`` says which."""
+    transaction.execute(sa.update(source_file).where(source_file.c.id == row["id"]).values(disposed_at=transaction.now))
+    transaction.audit("file.disposed", f"file:{row['feed']}:{row['path']}", file=row["id"], how=how)
+
+
+def list_files(transaction: Transaction, *, states: Collection[FileState] = (), limit: int = 500) -> list[Row]:
+    """Newest first, for people."""
+    statement = sa.select(source_file).order_by(source_file.c.id.desc()).limit(limit)
+    if states:
+        statement = statement.where(source_file.c.state.in_([str(state) for state in states]))
+    return transaction.rows(statement)
+
+
+def list_sightings(transaction: Transaction, feed: str) -> list[Row]:
+    """Files that are seen but not taken yet, with the note why."""
+    return transaction.rows(sa.select(file_sighting).where(file_sighting.c.feed == feed).order_by(file_sighting.c.path))

@@ -1,0 +1,484 @@
+"""Invoices and their appearances in files: registering, reading and listing them.
+
+Which appearance counts is decided by ``stampli.occurrences``; which state follows which, by ``states``.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.schema import (
+    audit_event,
+    fusion_observation,
+    invoice,
+    invoice_occurrence,
+    quarantined_row,
+    source_file,
+    submission,
+)
+from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, OccurrenceOutcome, move
+
+_LARGEST_IN = 400
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """An invoice as one file shows it; ``content`` is its canonical JSON (or its raw cells, when not readable)."""
+
+    company_id: str
+    source_key: str
+    rows: tuple[int, ...]
+    number: str
+    vendor_id: str
+    currency: str | None
+    amount_minor: int | None
+    amount_text: str | None
+    revision: int
+    approved_at: dt.datetime | None
+    digest: str
+    content: bytes
+    readable: bool
+    problems: tuple[Mapping[str, Any], ...]
+
+
+def by_source(transaction: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Row]:
+    """Invoices by (company_id, source_key), each with what its current appearance says (columns ``current_…``)."""
+    # Everybody locks in the same order, or two files with the same invoices would lock each other out.
+    wanted = sorted(set(keys))
+    found: dict[tuple[str, str], Row] = {}
+    occurrence = invoice_occurrence
+    for start in range(0, len(wanted), _LARGEST_IN):
+        part = wanted[start : start + _LARGEST_IN]
+        statement = (
+            sa.select(
+                invoice,
+                occurrence.c.digest.label("current_digest"),
+                occurrence.c.revision.label("current_revision"),
+                occurrence.c.approved_at.label("current_approved_at"),
+                occurrence.c.file_id.label("current_file_id"),
+                source_file.c.path.label("current_path"),
+                source_file.c.version.label("current_version"),
+            )
+            .join(occurrence, occurrence.c.id == invoice.c.occurrence_id)
+            .join(source_file, source_file.c.id == occurrence.c.file_id)
+            .where(sa.tuple_(invoice.c.company_id, invoice.c.source_key).in_(part))
+            .order_by(invoice.c.company_id, invoice.c.source_key)
+            # Nobody may begin to send an invoice while it is being decided whether a newer appearance replaces it.
+            .with_for_update(of=invoice)
+        )
+        for row in transaction.rows(statement):
+            found[(row["company_id"], row["source_key"])] = row
+    return found
+
+
+def insert_new(transaction: Transaction, file: Row, appearances: Sequence[Appearance]) -> None:
+    """First appearances: an invoice and its current occurrence each, RECEIVED. Four statements for all of them."""
+    if not appearances:
+        return
+    now = transaction.now
+    rows = [
+        {
+            "company_id": a.company_id,
+            "source_key": a.source_key,
+            "window_start": file["window_start"],
+            "number": a.number,
+            "vendor_id": a.vendor_id,
+            "currency": a.currency,
+            "amount_minor": a.amount_minor,
+            "amount_text": a.amount_text,
+            "state": str(InvoiceState.RECEIVED),
+            "created_at": now,
+            "changed_at": now,
+        }
+        for a in appearances
+    ]
+    inserted = transaction.connection.execute(
+        sa.insert(invoice).returning(invoice.c.id, invoice.c.company_id, invoice.c.source_key), rows
+    )
+    keys = {(company, source): int(key) for key, company, source in inserted}
+    occurrences = [
+        _occurrence_row(file, keys[(a.company_id, a.source_key)], a, OccurrenceOutcome.CURRENT, None)
+        for a in appearances
+    ]
+    made = transaction.connection.execute(
+        sa.insert(invoice_occurrence).returning(invoice_occurrence.c.id, invoice_occurrence.c.invoice_pk), occurrences
+    )
+    transaction.connection.execute(
+        sa.update(invoice)
+        .where(invoice.c.id == sa.bindparam("key"))
+        .values(occurrence_id=sa.bindparam("occurrence"), changed_at=now),
+        [{"key": invoice_pk, "occurrence": occurrence} for occurrence, invoice_pk in made],
+    )
+    for a in appearances:
+        transaction.audit(
+            "invoice.received", f"invoice:{keys[(a.company_id, a.source_key)]}",
+            company=a.company_id, source_id=a.source_key, number=a.number, file=file["id"], rows=list(a.rows),
+            amount=a.amount_text, currency=a.currency, digest=a.digest, revision=a.revision,
+        )  # fmt: skip
+
+
+def _occurrence_row(
+    file: Row, invoice_pk: int, a: Appearance, outcome: OccurrenceOutcome, reason: str | None
+) -> dict[str, Any]:
+    return {
+        "invoice_pk": invoice_pk,
+        "file_id": file["id"],
+        "window_start": file["window_start"],
+        "generation": file["generation"],
+        "rows": list(a.rows),
+        "revision": a.revision,
+        "approved_at": a.approved_at,
+        "digest": a.digest,
+        "content": a.content,
+        "readable": a.readable,
+        "problems": [dict(problem) for problem in a.problems],
+        "number": a.number,
+        "vendor_id": a.vendor_id,
+        "amount_text": a.amount_text,
+        "currency": a.currency,
+        "amount_minor": a.amount_minor,
+        "outcome": str(outcome),
+        "reason": reason,
+    }
+
+
+def add_occurrence(
+    transaction: Transaction,
+    file: Row,
+    invoice_pk: int,
+    appearance: Appearance,
+    outcome: OccurrenceOutcome,
+    reason: str | None,
+) -> int | None:
+    """A further appearance of a known invoice; its key, or None when this file's is registered already."""
+    existing = transaction.value(
+        sa.select(invoice_occurrence.c.id).where(
+            invoice_occurrence.c.file_id == file["id"], invoice_occurrence.c.invoice_pk == invoice_pk
+        )
+    )
+    if existing is not None:
+        return None
+    key = transaction.insert(invoice_occurrence, **_occurrence_row(file, invoice_pk, appearance, outcome, reason))
+    transaction.audit(
+        "invoice.seen_again", f"invoice:{invoice_pk}", outcome=str(outcome), reason=reason, file=file["id"],
+        rows=list(appearance.rows), digest=appearance.digest, revision=appearance.revision,
+    )  # fmt: skip
+    return key
+
+
+def set_outcome(
+    transaction: Transaction, occurrence_id: int, outcome: OccurrenceOutcome, reason: str | None = None
+) -> None:
+    """What became of an appearance, decided after it was registered."""
+    invoice_pk = transaction.value(
+        sa.select(invoice_occurrence.c.invoice_pk).where(invoice_occurrence.c.id == occurrence_id)
+    )
+    transaction.execute(
+        sa.update(invoice_occurrence)
+        .where(invoice_occurrence.c.id == occurrence_id)
+        .values(outcome=str(outcome), reason=reason)
+    )
+    transaction.audit(
+        "invoice.occurrence", f"invoice:{invoice_pk}", occurrence=occurrence_id, outcome=str(outcome), reason=reason
+    )
+
+
+def make_current(transaction: Transaction, row: Row, occurrence_id: int, a: Appearance) -> None:
+    """A newer appearance takes the place of the current one: the invoice is RECEIVED again, in the newer's window.
+
+    ``row`` is the invoice as ``by_source`` gave it; nothing of it has been sent.
+    """
+    if row["occurrence_id"] != occurrence_id:
+        set_outcome(transaction, row["occurrence_id"], OccurrenceOutcome.SUPERSEDED)
+    window = transaction.value(
+        sa.select(invoice_occurrence.c.window_start).where(invoice_occurrence.c.id == occurrence_id)
+    )
+    for conflicting in transaction.rows(
+        sa.select(invoice_occurrence.c.id).where(
+            invoice_occurrence.c.invoice_pk == row["id"],
+            invoice_occurrence.c.id != occurrence_id,
+            invoice_occurrence.c.reason == "REVISION_CONFLICT",
+        )
+    ):
+        # What it was in conflict with is overtaken, and so is it.
+        set_outcome(transaction, conflicting["id"], OccurrenceOutcome.SUPERSEDED)
+    set_outcome(transaction, occurrence_id, OccurrenceOutcome.CURRENT)
+    move(
+        transaction,
+        row["id"],
+        InvoiceState.RECEIVED,
+        expected=(InvoiceState.RECEIVED, InvoiceState.VALIDATED, InvoiceState.PARKED, InvoiceState.REJECTED),
+        event="invoice.superseded",
+        detail={"occurrence": occurrence_id, "before": row["occurrence_id"]},
+        occurrence_id=occurrence_id,
+        window_start=window,
+        number=a.number,
+        vendor_id=a.vendor_id,
+        currency=a.currency,
+        amount_minor=a.amount_minor,
+        amount_text=a.amount_text,
+        mapping=None,
+        released_reasons=None,
+        # The newer content may have another supplier and number: the old ones must hold up nobody meanwhile.
+        business_unit=None,
+        supplier_id=None,
+        supplier_number=None,
+        fusion_number=None,
+        number_key=None,
+        normalised_key=None,
+    )
+
+
+def was_ever_created(row: Mapping[str, Any]) -> bool:
+    """True once there was any evidence that Fusion holds it."""
+    return row["state"] in CREATED_STATES or row["fusion_invoice_id"] is not None
+
+
+def quarantine(transaction: Transaction, file: Row, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Keep rows that could not be read, with their line numbers; known ones are left as they are."""
+    for row in rows:
+        if transaction.insert_ignoring(quarantined_row, {"file_id": file["id"], **row}):
+            transaction.audit(
+                "row.quarantined", f"file:{file['feed']}:{file['path']}", file=file["id"], line=row["line"],
+                reason=row["reason"], text=row["text"],
+            )  # fmt: skip
+
+
+def file_was_read(
+    transaction: Transaction,
+    file: Row,
+    *,
+    rows_total: int,
+    rows_in_invoices: int,
+    rows_quarantined: int,
+    invoices: int,
+    amounts_minor: Mapping[str, int],
+) -> None:
+    """The reader's own counts, kept apart from the rows they count so that one can check the other."""
+    transaction.execute(
+        sa.update(source_file)
+        .where(source_file.c.id == file["id"])
+        .values(
+            state="READ", read_at=transaction.now, rows_total=rows_total, rows_in_invoices=rows_in_invoices,
+            rows_quarantined=rows_quarantined, invoices=invoices, amounts_minor=dict(amounts_minor),
+        )
+    )  # fmt: skip
+    transaction.audit(
+        "file.read", f"file:{file['feed']}:{file['path']}", file=file["id"], rows=rows_total,
+        rows_in_invoices=rows_in_invoices, rows_quarantined=rows_quarantined, invoices=invoices,
+        amounts_minor=dict(amounts_minor),
+    )  # fmt: skip
+
+
+def window_invoices(
+    transaction: Transaction,
+    window_start: dt.datetime,
+    states: Collection[InvoiceState],
+    *,
+    after: int = 0,
+    limit: int = 500,
+    cured_only: bool = False,
+) -> list[Row]:
+    """A chunk of a window's invoices with the content of their current appearance, by key (``id > after``)."""
+    statement = (
+        sa.select(
+            invoice,
+            invoice_occurrence.c.content,
+            invoice_occurrence.c.readable,
+            invoice_occurrence.c.approved_at,
+            invoice_occurrence.c.problems.label("reading_problems"),
+            source_file.c.path.label("file_path"),
+            invoice_occurrence.c.rows.label("file_rows"),
+        )
+        .join(invoice_occurrence, invoice_occurrence.c.id == invoice.c.occurrence_id)
+        .join(source_file, source_file.c.id == invoice_occurrence.c.file_id)
+        .where(
+            invoice.c.window_start == window_start,
+            invoice.c.state.in_([str(state) for state in states]),
+            invoice.c.id > after,
+        )
+        .order_by(invoice.c.id)
+        .limit(limit)
+    )
+    if cured_only:
+        statement = statement.where(invoice.c.cured_at.is_not(None))
+    return transaction.rows(statement)
+
+
+def parked_invoices(
+    transaction: Transaction, reasons: Collection[str], *, after: int = 0, limit: int = 500
+) -> list[Row]:
+    """Parked for one of ``reasons`` and not known to be cured, over all windows, by key."""
+    return transaction.rows(
+        sa.select(
+            invoice,
+            invoice_occurrence.c.content,
+            invoice_occurrence.c.readable,
+            invoice_occurrence.c.problems.label("reading_problems"),
+        )
+        .join(invoice_occurrence, invoice_occurrence.c.id == invoice.c.occurrence_id)
+        .where(
+            invoice.c.state == str(InvoiceState.PARKED),
+            invoice.c.reason.in_(list(reasons)),
+            invoice.c.cured_at.is_(None),
+            invoice.c.id > after,
+        )
+        .order_by(invoice.c.id)
+        .limit(limit)
+    )
+
+
+def mark_cured(transaction: Transaction, invoice_pk: int, detail: Mapping[str, Any]) -> None:
+    """The cause of parking is gone; the next poll takes the invoice up in its home window."""
+    marked = transaction.execute(
+        sa.update(invoice)
+        .where(invoice.c.id == invoice_pk, invoice.c.state == str(InvoiceState.PARKED))
+        .values(cured_at=transaction.now)
+    )
+    if marked.rowcount == 1:
+        transaction.audit("invoice.cured", f"invoice:{invoice_pk}", **detail)
+
+
+def to_observe(transaction: Transaction, *, after: int = 0, limit: int = 500) -> list[Row]:
+    """Invoices that Fusion holds and has not accounted yet, over all windows, by key."""
+    return transaction.rows(
+        sa.select(invoice, fusion_observation.c.accounting_status)
+        .outerjoin(fusion_observation, fusion_observation.c.invoice_pk == invoice.c.id)
+        .where(
+            invoice.c.state.in_([str(InvoiceState.CREATED), str(InvoiceState.CONFIRMED)]),
+            fusion_observation.c.accounted_at.is_(None),
+            invoice.c.id > after,
+        )
+        .order_by(invoice.c.id)
+        .limit(limit)
+    )
+
+
+def keep_observation(transaction: Transaction, invoice_pk: int, seen: Mapping[str, Any], *, accounted: bool) -> bool:
+    """Store what Fusion shows of an invoice; True, with an audit event, when it differs from the time before."""
+    before = transaction.row(sa.select(fusion_observation).where(fusion_observation.c.invoice_pk == invoice_pk))
+    changed = before is None or any(before[name] != value for name, value in seen.items())
+    accounted_at = (before["accounted_at"] if before else None) or (transaction.now if accounted else None)
+    transaction.upsert(
+        fusion_observation,
+        [{"invoice_pk": invoice_pk, "observed_at": transaction.now, "accounted_at": accounted_at, **seen}],
+    )
+    if changed:
+        transaction.audit("invoice.observed", f"invoice:{invoice_pk}", **seen)
+    return changed
+
+
+def something_to_observe(transaction: Transaction) -> bool:
+    """True while any invoice is not accounted, or parked."""
+    parked = transaction.value(sa.select(invoice.c.id).where(invoice.c.state == str(InvoiceState.PARKED)).limit(1))
+    return parked is not None or bool(to_observe(transaction, limit=1))
+
+
+def waiting_occurrences(transaction: Transaction, window_start: dt.datetime | None = None) -> list[Row]:
+    """Appearances that waited for an unknown outcome which is now known."""
+    statement = (
+        sa.select(invoice_occurrence, invoice.c.state.label("invoice_state"))
+        .join(invoice, invoice.c.id == invoice_occurrence.c.invoice_pk)
+        .where(
+            invoice_occurrence.c.outcome == str(OccurrenceOutcome.WAITING),
+            invoice.c.state.not_in([str(InvoiceState.SENDING), str(InvoiceState.UNKNOWN)]),
+        )
+        .order_by(invoice_occurrence.c.id)
+    )
+    if window_start is not None:
+        statement = statement.where(invoice_occurrence.c.window_start == window_start)
+    return transaction.rows(statement)
+
+
+def reload(transaction: Transaction, occurrence: Row) -> tuple[Row, Row, Appearance]:
+    """(invoice as ``by_source`` gives it, its file's row, the appearance) of a stored occurrence."""
+    base = transaction.row(sa.select(invoice).where(invoice.c.id == occurrence["invoice_pk"]))
+    file = transaction.row(sa.select(source_file).where(source_file.c.id == occurrence["file_id"]))
+    assert base is not None and file is not None  # noqa: S101, PT018 - held by foreign keys
+    key = (base["company_id"], base["source_key"])
+    row = by_source(transaction, [key])[key]
+    appearance = Appearance(
+        company_id=base["company_id"],
+        source_key=base["source_key"],
+        rows=tuple(occurrence["rows"]),
+        number=occurrence["number"],
+        vendor_id=occurrence["vendor_id"],
+        currency=occurrence["currency"],
+        amount_minor=occurrence["amount_minor"],
+        amount_text=occurrence["amount_text"],
+        revision=occurrence["revision"],
+        approved_at=occurrence["approved_at"],
+        digest=occurrence["digest"],
+        content=occurrence["content"],
+        readable=occurrence["readable"],
+        problems=tuple(occurrence["problems"]),
+    )
+    return row, file, appearance
+
+
+def digests_of_file(transaction: Transaction, file_id: int) -> dict[tuple[str, str], str]:
+    """Digest of each invoice a file showed, by (company_id, source_key)."""
+    rows = transaction.rows(
+        sa.select(invoice.c.company_id, invoice.c.source_key, invoice_occurrence.c.digest)
+        .join(invoice, invoice.c.id == invoice_occurrence.c.invoice_pk)
+        .where(invoice_occurrence.c.file_id == file_id)
+    )
+    return {(row["company_id"], row["source_key"]): row["digest"] for row in rows}
+
+
+def list_invoices(
+    transaction: Transaction,
+    *,
+    states: Collection[InvoiceState] = (),
+    number: str | None = None,
+    window_start: dt.datetime | None = None,
+    limit: int = 500,
+) -> list[Row]:
+    """Invoices with file and Fusion's last known statuses, for people; oldest first."""
+    statement = (
+        sa.select(
+            invoice,
+            source_file.c.path.label("file_path"),
+            invoice_occurrence.c.rows.label("file_rows"),
+            fusion_observation.c.validation_status,
+            fusion_observation.c.approval_status,
+            fusion_observation.c.paid_status,
+            fusion_observation.c.accounting_status,
+            fusion_observation.c.holds,
+            fusion_observation.c.observed_at,
+        )
+        .join(invoice_occurrence, invoice_occurrence.c.id == invoice.c.occurrence_id)
+        .join(source_file, source_file.c.id == invoice_occurrence.c.file_id)
+        .outerjoin(fusion_observation, fusion_observation.c.invoice_pk == invoice.c.id)
+        .order_by(invoice.c.id)
+        .limit(limit)
+    )
+    if states:
+        statement = statement.where(invoice.c.state.in_([str(state) for state in states]))
+    if number is not None:
+        statement = statement.where(sa.or_(invoice.c.number == number, invoice.c.source_key == number))
+    if window_start is not None:
+        statement = statement.where(invoice.c.window_start == window_start)
+    return transaction.rows(statement)
+
+
+def history(transaction: Transaction, invoice_pk: int) -> dict[str, list[Row]]:
+    """Everything the ledger holds of one invoice: appearances, attempts, audit events."""
+    return {
+        "occurrences": transaction.rows(
+            sa.select(invoice_occurrence, source_file.c.path, source_file.c.version)
+            .join(source_file, source_file.c.id == invoice_occurrence.c.file_id)
+            .where(invoice_occurrence.c.invoice_pk == invoice_pk)
+            .order_by(invoice_occurrence.c.id)
+        ),
+        "submissions": transaction.rows(
+            sa.select(submission).where(submission.c.invoice_pk == invoice_pk).order_by(submission.c.attempt)
+        ),
+        "events": transaction.rows(
+            sa.select(audit_event).where(audit_event.c.subject == f"invoice:{invoice_pk}").order_by(audit_event.c.id)
+        ),
+    }

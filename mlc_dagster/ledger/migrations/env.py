@@ -1,0 +1,9 @@
+"""Alembic's entry: runs the migrations on the connection that ``ledger.migrate`` hands over."""
+
+from alembic import context
+
+from mlc_dagster.ledger.schema import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+context.run_migrations()

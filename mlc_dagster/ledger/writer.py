@@ -1,0 +1,124 @@
+"""One writer per process: changes from many tasks, committed together.
+
+A durable commit costs far more than the rows in it, so changes that wait at the same time share one. Each change runs
+in its own savepoint: one that fails does not take its neighbours with it. ``submit`` returns after the commit.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+from sqlalchemy.exc import OperationalError
+
+from mlc_dagster.ledger.database import Ledger, Transaction
+
+T = TypeVar("T")
+Change = Callable[[Transaction], Any]
+
+_LARGEST_GROUP = 256
+_TRIES = 5
+_TRY_AGAIN = ("40001", "40P01")
+"""PostgreSQL's serialization failure and deadlock: nothing was written, and the same changes will pass."""
+
+_Waiting = tuple[Change, asyncio.Future[Any], asyncio.AbstractEventLoop]
+_Ended = tuple[Any, BaseException | None]
+
+
+class LedgerWriter:
+    """Runs changes in a thread of its own, as many as are waiting in each commit.
+
+    A change works through its transaction alone: after a deadlock with another process it is run again.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._changes: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self.commits = 0
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        self._changes.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def submit(self, change: Callable[[Transaction], T]) -> T:
+        """Run ``change`` in the next commit; its result, once that is durable, or its exception.
+
+        Raises:
+            RuntimeError: the writer was closed; nothing was written.
+        """
+        if self._closed:
+            msg = "the ledger's writer is closed; nothing more is written through it"
+            raise RuntimeError(msg)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._changes.put((change, future, loop))
+        # A cancelled waiter must not leave the caller unaware of what was committed.
+        return await asyncio.shield(future)
+
+    def _run(self) -> None:
+        while True:
+            first = self._changes.get()
+            if first is None:
+                return
+            group = [first]
+            stop = False
+            while len(group) < _LARGEST_GROUP:
+                try:
+                    following = self._changes.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    stop = True
+                    break
+                group.append(following)
+            self._commit(group)
+            if stop:
+                return
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        ended = self._write(group)
+        for (_, future, loop), (result, error) in zip(group, ended, strict=True):
+            # A loop that was closed has nobody waiting in it; the others must still hear.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_end, future, result, error)
+
+    def _write(self, group: list[_Waiting]) -> list[_Ended]:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self._ledger.transaction() as transaction:
+                    ended = [_run_one(transaction, change) for change, _, _ in group]
+                self.commits += 1
+                return ended
+            except Exception as error:  # noqa: BLE001 - handed to the tasks: nobody's change is durable
+                if attempt == _TRIES or getattr(getattr(error, "orig", None), "sqlstate", None) not in _TRY_AGAIN:
+                    return [(None, error)] * len(group)
+        raise AssertionError("unreachable")
+
+
+def _run_one(transaction: Transaction, change: Change) -> _Ended:
+    try:
+        with transaction.savepoint():
+            return change(transaction), None
+    except OperationalError:
+        # Deadlock, full disk, lost server: the database may have ended the whole transaction, neighbours included.
+        raise
+    except Exception as error:  # noqa: BLE001 - handed to the task that asked for the change
+        return None, error
+
+
+def _end(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,57 @@
+"""SFTP connector: connection with pinned host keys, listing, download, rename.
+
+What belongs here: everything that speaks SFTP. What does not: which files are wanted, when they are settled, what was
+read before (the intake's business), and reading secrets (values are passed in).
+"""
+
+from .download import Download, DownloadRequest
+from .errors import (
+    FileChanged,
+    FileTooLarge,
+    FileVanished,
+    HostKeyRejected,
+    KeyUnreadable,
+    LocalFileError,
+    LoginRefused,
+    NoCommonAlgorithm,
+    NoSuchPath,
+    PermissionRefused,
+    PinUnreadable,
+    PollDeadlineExceeded,
+    ServerRefused,
+    SftpError,
+    SftpTimeout,
+    TargetExists,
+    Unreachable,
+    UnsafeName,
+)
+from .listing import Listing, RemoteFile
+from .session import SftpCredentials, SftpSession, open_session
+
+__all__ = [
+    "Download",
+    "DownloadRequest",
+    "FileChanged",
+    "FileTooLarge",
+    "FileVanished",
+    "HostKeyRejected",
+    "KeyUnreadable",
+    "Listing",
+    "LocalFileError",
+    "LoginRefused",
+    "NoCommonAlgorithm",
+    "NoSuchPath",
+    "PermissionRefused",
+    "PinUnreadable",
+    "PollDeadlineExceeded",
+    "RemoteFile",
+    "ServerRefused",
+    "SftpCredentials",
+    "SftpError",
+    "SftpSession",
+    "SftpTimeout",
+    "TargetExists",
+    "Unreachable",
+    "UnsafeName",
+    "open_session",
+]

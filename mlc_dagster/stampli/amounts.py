@@ -1,0 +1,59 @@
+"""Money exactly: decimals per currency (ISO 4217), minor units, sums.
+
+Belongs here: arithmetic that never rounds and the currency table (``currencies.csv``: money in use, without metals and
+test codes). Does not: text of cells (``cells``), rates, tolerances (``checks``).
+"""
+
+import csv
+from collections.abc import Iterable
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import cache
+from importlib.resources import files
+
+# Python's usual 28 digits would round the sum of very large amounts; here anything that would round raises.
+_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+
+
+@cache
+def currencies() -> dict[str, int]:
+    """Minor units by currency code: USD 2, JPY 0, KWD 3."""
+    text = (files("mlc_dagster.stampli") / "currencies.csv").read_text(encoding="ascii")
+    return {row["currency"]: int(row["minor_units"]) for row in csv.DictReader(text.splitlines())}
+
+
+def minor_units(currency: str) -> int | None:
+    """Decimals of the currency's amounts; None when ISO 4217 has no such code (codes are upper case)."""
+    return currencies().get(currency)
+
+
+def to_minor(amount: Decimal, exponent: int) -> int:
+    """An amount in minor units, exactly: 10.50 with exponent 2 is 1050.
+
+    Raises:
+        ValueError: the amount has more decimals than the currency.
+    """
+    scaled = _EXACT.scaleb(amount, exponent)
+    whole = int(scaled)
+    if whole != scaled:
+        msg = f"{amount} has more than {exponent} decimals"
+        raise ValueError(msg)
+    return whole
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """The exact sum; 0 of nothing."""
+    result = Decimal(0)
+    for amount in amounts:
+        result = _EXACT.add(result, amount)
+    return result
+
+
+def difference(amount: Decimal, other: Decimal) -> Decimal:
+    """``amount`` minus ``other``, exactly."""
+    return _EXACT.subtract(amount, other)
+
+
+def decimals(amount: Decimal) -> int:
+    """Decimals as written: 10.50 has two."""
+    exponent = amount.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0

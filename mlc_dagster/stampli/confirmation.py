@@ -1,0 +1,284 @@
+"""After creation: read back and compare, then what the company wants done, then the attachment. Each step is durable.
+
+What was created stays created: an invoice that Fusion no longer shows is MISSING_IN_FUSION, a cancelled one
+VOIDED_IN_FUSION, and neither is posted again.
+"""
+
+import asyncio
+import datetime as dt
+import posixpath
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.fusion.errors import BusinessRefusal, NotSent, OutcomeUnknown, Refused
+from mlc_dagster.fusion.invoice_rows import InvoiceRecord
+from mlc_dagster.fusion.invoices import add_attachment, calculate_tax, list_attachments, read_back, validate
+from mlc_dagster.fusion.lookup import together
+from mlc_dagster.ledger import invoices as ledger_invoices
+from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.schema import invoice as invoice_table
+from mlc_dagster.ledger.schema import submission
+from mlc_dagster.ledger.states import InvoiceState, move
+from mlc_dagster.sftp.errors import SftpError
+from mlc_dagster.stampli.absence import require_visible
+from mlc_dagster.stampli.comparison import body_fields, compare
+from mlc_dagster.stampli.inbound import Inbound, silent
+from mlc_dagster.stampli.model import invoice_from_json
+
+_CHUNK = 400
+_ACTION_TRIES = 3
+_IN_FUSION = (
+    InvoiceState.CREATED,
+    InvoiceState.CONFIRMED,
+    InvoiceState.MISSING_IN_FUSION,
+    InvoiceState.VOIDED_IN_FUSION,
+)
+
+
+@dataclass
+class ConfirmationSummary:
+    """What reading back found, in invoices."""
+
+    confirmed: int = 0
+    unchanged: int = 0
+    """Confirmed before, and still equal."""
+    differing: list[str] = field(default_factory=list[str])
+    missing: list[str] = field(default_factory=list[str])
+    voided: list[str] = field(default_factory=list[str])
+    after_create: int = 0
+    attached: int = 0
+    problems: list[str] = field(default_factory=list[str])
+
+
+async def confirm_window(
+    inbound: Inbound,
+    client: FusionClient,
+    window_start: dt.datetime,
+    *,
+    again: bool = False,
+    progress: Callable[[int], None] = silent,
+) -> ConfirmationSummary:
+    """Read the window's created invoices back and finish their steps.
+
+    Args:
+        again: also those confirmed before (reconcile).
+        progress: called with the number of invoices read back, per chunk.
+
+    Raises:
+        DataAccessLost: Fusion shows none of the invoices that it showed before.
+        FusionError: Fusion cannot be read.
+    """
+    summary = ConfirmationSummary()
+    states = _IN_FUSION if again else (InvoiceState.CREATED,)
+    after = 0
+    while True:
+        with inbound.ledger.reading() as reading:
+            rows = ledger_invoices.window_invoices(reading, window_start, states, after=after, limit=_CHUNK)
+        if not rows:
+            break
+        after = rows[-1]["id"]
+        chosen = rows if again else [row for row in rows if row["differences"] is None]
+        await _confirm_chunk(inbound, client, chosen, summary)
+        progress(len(chosen))
+    await _finish_steps(inbound, client, window_start, summary)
+    return summary
+
+
+async def _confirm_chunk(
+    inbound: Inbound, client: FusionClient, rows: Sequence[Row], summary: ConfirmationSummary
+) -> None:
+    if not rows:
+        return
+    records = await read_back(client, {row["fusion_invoice_id"] for row in rows})
+    await require_visible(inbound.ledger, client, inbound.pod, rows, records)
+    with inbound.ledger.transaction() as transaction:
+        bodies = sent_bodies(transaction, [row["id"] for row in rows])
+        for row in rows:
+            record = records.get(row["fusion_invoice_id"])
+            _judge(transaction, row, record, bodies.get(row["id"]), summary)
+
+
+def sent_bodies(transaction: Transaction, invoice_keys: Sequence[int]) -> dict[int, bytes]:
+    """The bytes that created each invoice."""
+    rows = transaction.rows(
+        sa.select(submission.c.invoice_pk, submission.c.body)
+        .where(submission.c.invoice_pk.in_(list(invoice_keys)), submission.c.fusion_invoice_id.is_not(None))
+        .order_by(submission.c.attempt)
+    )
+    return {row["invoice_pk"]: row["body"] for row in rows}
+
+
+def _judge(
+    transaction: Transaction,
+    row: Row,
+    record: InvoiceRecord | None,
+    body: bytes | None,
+    summary: ConfirmationSummary,
+) -> None:
+    name = f"{row['number']} (InvoiceId {row['fusion_invoice_id']})"
+    state = InvoiceState(row["state"])
+    if record is None:
+        summary.missing.append(name)
+        _move(transaction, row, InvoiceState.MISSING_IN_FUSION, "invoice.missing", {})
+        return
+    if record.canceled:
+        summary.voided.append(name)
+        _move(transaction, row, InvoiceState.VOIDED_IN_FUSION, "invoice.voided", {})
+        return
+    if body is None:
+        summary.problems.append(f"{name}: the ledger has no request for it")
+        return
+    comparison = compare(body_fields(body), record)
+    if comparison.equal:
+        if state is InvoiceState.CONFIRMED:
+            summary.unchanged += 1
+            return
+        summary.confirmed += 1
+        detail = {"generated_lines": list(comparison.generated)}
+        _move(transaction, row, InvoiceState.CONFIRMED, "invoice.confirmed", detail, differences=None)
+        return
+    shown = ", ".join(f"{key}: sent {sent}, Fusion has {seen}" for key, (sent, seen) in comparison.differences.items())
+    summary.differing.append(f"{name}: {shown}")
+    if state is not InvoiceState.CREATED or row["differences"] != comparison.differences:
+        _move(
+            transaction, row, InvoiceState.CREATED, "invoice.differs", {"differences": comparison.differences},
+            differences=comparison.differences, reason="READ_BACK_DIFFERS",
+        )  # fmt: skip
+
+
+def _move(
+    transaction: Transaction, row: Row, target: InvoiceState, event: str, detail: dict[str, Any], **columns: Any
+) -> None:
+    if row["state"] != target or columns.get("differences") is not None:
+        move(
+            transaction,
+            row["id"],
+            target,
+            expected=(InvoiceState(row["state"]),),
+            event=event,
+            detail=detail,
+            **columns,
+        )
+
+
+async def _finish_steps(
+    inbound: Inbound, client: FusionClient, window_start: dt.datetime, summary: ConfirmationSummary
+) -> None:
+    """after_create and attachments of the window's confirmed invoices that lack them."""
+    companies = inbound.stampli.companies
+    acting = {key: company.after_create for key, company in companies.items() if company.after_create != "leave"}
+    attaching = inbound.stampli.attachments == "document_file"
+    if not acting and not attaching:
+        return
+    after = 0
+    while True:
+        with inbound.ledger.reading() as reading:
+            rows = ledger_invoices.window_invoices(
+                reading, window_start, [InvoiceState.CONFIRMED], after=after, limit=_CHUNK
+            )
+        if not rows:
+            return
+        after = rows[-1]["id"]
+        todo = [row for row in rows if row["company_id"] in acting and row["after_create_done"] is None]
+        slots = asyncio.Semaphore(inbound.settings.fusion.max_in_flight)
+        await together(_act(inbound, client, row, acting[row["company_id"]], slots, summary) for row in todo)
+        if attaching:
+            await _attach_chunk(inbound, client, [row for row in rows if row["attachment_done"] is None], summary)
+
+
+async def _act(
+    inbound: Inbound,
+    client: FusionClient,
+    row: Row,
+    action: str,
+    slots: asyncio.Semaphore,
+    summary: ConfirmationSummary,
+) -> None:
+    """Have Fusion calculate tax or validate. Doing it twice is harmless, so an unclear end is simply tried again."""
+    async with slots:
+        records = await read_back(client, [row["fusion_invoice_id"]])
+        record = records.get(row["fusion_invoice_id"])
+        if record is None:
+            return
+        try:
+            said = await _insist(inbound, client, action, record)
+        except BusinessRefusal as error:
+            said = f"refused: {error}"
+            summary.problems.append(f"{row['number']}: {action} {said}")
+        except (OutcomeUnknown, Refused, NotSent) as error:
+            summary.problems.append(f"{row['number']}: {action} is tried again when its window is reconciled: {error}")
+            return
+    await asyncio.to_thread(_note_step, inbound, row, "after_create_done", action, said)
+    summary.after_create += 1
+
+
+async def _insist(inbound: Inbound, client: FusionClient, action: str, record: InvoiceRecord) -> str:
+    for _ in range(_ACTION_TRIES - 1):
+        try:
+            return await (calculate_tax if action == "calculate_tax" else validate)(client, record)
+        except (OutcomeUnknown, Refused, NotSent) as error:
+            asked = error.retry_after if isinstance(error, Refused) else None
+            settings = inbound.settings.fusion
+            await asyncio.sleep(max(settings.refused_wait, min(asked or 0.0, settings.wait_in_run)))
+    return await (calculate_tax if action == "calculate_tax" else validate)(client, record)
+
+
+def _note_step(inbound: Inbound, row: Row, column: str, value: str, said: str) -> None:
+    with inbound.ledger.transaction() as transaction:
+        transaction.execute(sa.update(invoice_table).where(invoice_table.c.id == row["id"]).values({column: value}))
+        transaction.audit(f"invoice.{column}", f"invoice:{row['id']}", step=value, said=said[:500])
+
+
+async def _attach_chunk(
+    inbound: Inbound, client: FusionClient, rows: Sequence[Row], summary: ConfirmationSummary
+) -> None:
+    named = [(row, invoice_from_json(row["content"]).document_file) for row in rows]
+    wanted = [(row, name) for row, name in named if name]
+    if not wanted:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = await asyncio.to_thread(_fetch, inbound, wanted, Path(folder))
+        for row, name in wanted:
+            content = fetched[row["id"]]
+            if isinstance(content, str):
+                summary.problems.append(f"{row['number']}: attachment {name}: {content}")
+                continue
+            # Attaching is not idempotent: a crash between request and record would attach it twice.
+            present = await list_attachments(client, row["fusion_invoice_id"])
+            said = "attached before"
+            if not any(attachment.file_name == name for attachment in present):
+                try:
+                    await add_attachment(client, row["fusion_invoice_id"], name, content.read_bytes())
+                except BusinessRefusal as error:
+                    # Asking again would be refused again, at every poll.
+                    said = f"refused: {error}"
+                    summary.problems.append(f"{row['number']}: attachment {name}: {said}")
+                else:
+                    said = "attached"
+                    summary.attached += 1
+            await asyncio.to_thread(_note_step, inbound, row, "attachment_done", name, said)
+
+
+def _fetch(inbound: Inbound, wanted: Sequence[tuple[Row, str]], folder: Path) -> dict[int, Path | str]:
+    """Each document from beside its invoice file, or why not."""
+    fetched: dict[int, Path | str] = {}
+    with inbound.open_session() as session:
+        for row, name in wanted:
+            if name != posixpath.basename(name) or name.startswith("."):
+                fetched[row["id"]] = "not a plain file name; it must lie beside the invoice file"
+                continue
+            path = posixpath.join(posixpath.dirname(row["file_path"]), name)
+            target = folder / str(row["id"])
+            try:
+                session.download(path, target, expected_size=None, max_bytes=inbound.stampli.max_attachment_bytes)
+            except SftpError as error:
+                fetched[row["id"]] = f"{error}; tried again at the next reconcile of its window"
+            else:
+                fetched[row["id"]] = target
+    return fetched

@@ -1,0 +1,74 @@
+"""Which invoice a row names, also when the row is broken.
+
+Belongs here: keys of rows. Does not: reading them (``rows``) and what happens to rows without one (``parsing``).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+
+from mlc_dagster.stampli.columns import Header
+from mlc_dagster.stampli.profile import Profile
+
+Key = tuple[str, ...]
+"""Cells that name an invoice, company first."""
+
+_KEY_LENGTH = 100
+_LINES_LOOKED_AT = 50
+_BYTES_LOOKED_AT = 4096
+"""Of each line of a broken row; the key stands near its beginning or its end."""
+
+
+class KeyReader:
+    """Reads keys by the header's positions."""
+
+    def __init__(self, header: Header, profile: Profile) -> None:
+        self._positions = header.key
+        # itemgetter of two or more positions makes a tuple; a key always has a company and something else.
+        self.key_of: Callable[[Sequence[str]], Key] = itemgetter(*header.key)
+        self._width = header.width
+        self._columns = [
+            next(slot.column for slot in header.header if slot.position == position) for position in header.key
+        ]
+        self._nulls = frozenset(profile.values.nulls) | {""}
+        self._text = profile.text
+
+    def usable(self, key: Key) -> bool:
+        """Whether the cells can name an invoice: filled, visible, not endless."""
+        return not any(cell in self._nulls or len(cell) > _KEY_LENGTH or not cell.isprintable() for cell in key)
+
+    def plausible(self, cells: Sequence[str]) -> bool:
+        """Whether cells of the right number could be a row."""
+        return self.usable(self.key_of(cells))
+
+    def fault(self, cells: Sequence[str]) -> tuple[str, str | None]:
+        """Why a row's key is not usable, and its company where that can be read."""
+        faults = [
+            column
+            for column, position in zip(self._columns, self._positions, strict=True)
+            if not self.usable((cells[position],))
+        ]
+        company = cells[self._positions[0]]
+        text = f"has no usable {' and no usable '.join(faults)} (empty, too long or with control characters)"
+        return text, company if self.usable((company,)) else None
+
+    def source_id(self, key: Key) -> str:
+        """The key without its company; several cells are written as a JSON list, which no value can imitate."""
+        return key[1] if len(key) == 2 else json.dumps(key[1:], ensure_ascii=False)
+
+    def candidates(self, raw: bytes) -> list[Key]:
+        """Invoices that a broken row may name, most likely first.
+
+        Cells are counted from the left and, where a delimiter too many or too few moved them, from the right;
+        each physical line counts, for a stray quote may have taken other rows with it.
+        """
+        found: dict[Key, None] = {}
+        text = raw.decode(self._text.encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
+        for line in text.split("\n")[:_LINES_LOOKED_AT]:
+            for part, from_right in ((line[:_BYTES_LOOKED_AT], 0), (line[-_BYTES_LOOKED_AT:], self._width)):
+                cells = [cell.strip(self._text.quote) for cell in part.split(self._text.delimiter)]
+                if all(-len(cells) <= position - from_right < len(cells) for position in self._positions):
+                    key = tuple(cells[position - from_right] for position in self._positions)
+                    if self.usable(key) and not any("\ufffd" in cell for cell in key):
+                        found[key] = None
+        return list(found)

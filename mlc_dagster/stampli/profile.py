@@ -1,0 +1,322 @@
+"""The declared shape of an invoice file: a YAML document, checked, versioned and hashed.
+
+Belongs here: what a profile may say, and the questions that a file's name and its end answer. Does not: reading rows
+(``rows``) and cells (``cells``, ``parsing``). A new file shape is a new profile, never new code for one sender.
+"""
+
+import codecs
+import hashlib
+import json
+import re
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+# Supersets of ASCII in which no byte of ASCII is part of another character, so that rows can be split as bytes.
+_ENCODINGS = {
+    codecs.lookup(name).name
+    for name in ("utf-8", "ascii", *(f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 7, 9, 10, 13, 14, 15, 16)))
+} | {f"cp{page}" for page in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 1258)}
+
+FieldName = Literal[
+    "company_id", "company_name", "invoice_id", "revision", "number", "invoice_type", "status", "vendor_id",
+    "vendor_name", "vendor_site", "invoice_date", "due_date", "posting_date", "received_date", "currency", "amount",
+    "tax_amount", "freight_amount", "exchange_rate_type", "exchange_rate_date", "exchange_rate", "payment_terms",
+    "payment_method", "pay_group", "description", "approved_by", "approved_at", "document_url", "document_file",
+    "line_number", "line_type", "line_description", "line_amount", "quantity", "unit_price", "uom", "gl_account",
+    "po_number", "po_line", "po_schedule", "receipt_number", "tax_code", "tax_rate", "amort_start", "amort_end",
+    "amort_account",
+]  # fmt: skip
+LINE_FIELDS = frozenset[str](
+    {
+        "line_number", "line_type", "line_description", "line_amount", "quantity", "unit_price", "uom", "gl_account",
+        "po_number", "po_line", "po_schedule", "receipt_number", "tax_code", "tax_rate", "amort_start", "amort_end",
+        "amort_account",
+    }
+)  # fmt: skip
+"""Fields of a line; the others belong to the invoice and are equal on all its rows."""
+
+
+class ProfileError(Exception):
+    """A profile that cannot be used: which file, and one line per fault."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.source = source
+        self.problems = problems
+        super().__init__(f"profile {source}: " + "; ".join(problems))
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class InFlight(_Model):
+    """Names of files that a sender, a server or an editor is still writing."""
+
+    suffixes: tuple[str, ...] = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
+    prefixes: tuple[str, ...] = (".", "~$")
+
+
+class FinalNewline(_Model):
+    """A whole file ends with a line end."""
+
+    rule: Literal["final_newline"]
+
+
+class NoEnd(_Model):
+    """Nothing at the end of the file tells whether it is whole."""
+
+    rule: Literal["none"]
+
+
+EndRule = Annotated[FinalNewline | NoEnd, Field(discriminator="rule")]
+
+
+class FileRules(_Model):
+    name: str
+    """Regular expression for the whole file name; a group named ``sequence`` orders the versions of an invoice."""
+    in_flight: InFlight = InFlight()
+    end: EndRule
+
+    @field_validator("name")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            msg = f"{value!r} is not a regular expression: {error}"
+            raise ValueError(msg) from None
+        return value
+
+
+class TextRules(_Model):
+    encoding: str = "utf-8"
+    """A byte order mark is skipped when the encoding is utf-8."""
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    max_field_lines: int = Field(default=20, ge=1, le=1000)
+    """Lines that one quoted field may span, and lines set aside together around a broken one."""
+    max_field_bytes: int = Field(default=4096, ge=1)
+    """Length of a quoted field that spans lines, in characters."""
+    max_row_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+
+    @field_validator("encoding")
+    @classmethod
+    def _superset_of_ascii(cls, value: str) -> str:
+        try:
+            name = codecs.lookup(value).name
+        except LookupError:
+            name = ""
+        if name not in _ENCODINGS:
+            msg = f"{value!r} is not one of {', '.join(sorted(_ENCODINGS))}"
+            raise ValueError(msg)
+        return name
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Self:
+        marks = self.delimiter + self.quote
+        if len(set(marks)) != 2 or not marks.isascii() or any(mark in "\r\n\0" or mark.isalnum() for mark in marks):
+            msg = f"delimiter {self.delimiter!r} and quote {self.quote!r} must be two different ASCII marks"
+            raise ValueError(msg)
+        return self
+
+
+class RowRules(_Model):
+    model: Literal["repeated_header"]
+    """One row per invoice line; the columns of the invoice are repeated and equal on all its rows."""
+    key: tuple[FieldName, ...] = Field(default=("company_id", "invoice_id"), min_length=2)
+    """Fields that together name an invoice; the first one is the company."""
+
+
+class ValueRules(_Model):
+    nulls: tuple[str, ...] = ("",)
+    decimal_mark: Literal[".", ","] = "."
+    excess_zeros: Literal["refuse", "accept"] = "refuse"
+    """Whether 10.000 is 10.00 in a currency with two decimals, or refused as a possible ten thousand."""
+    date: str = "YYYY-MM-DD"
+    """Made of YYYY, MM and DD, once each, and marks between them. Never guessed."""
+    timestamp: Literal["iso8601"] = "iso8601"
+    """With seconds and zone: 2026-10-30T16:02:11Z."""
+
+    @field_validator("date")
+    @classmethod
+    def _each_part_once(cls, value: str) -> str:
+        rest = value
+        for part in ("YYYY", "MM", "DD"):
+            if rest.count(part) != 1:
+                msg = f"{value!r} must hold YYYY, MM and DD once each"
+                raise ValueError(msg)
+            rest = rest.replace(part, "")
+        if any(mark.isalnum() for mark in rest):
+            msg = f"{value!r} holds {rest!r} besides YYYY, MM and DD"
+            raise ValueError(msg)
+        return value
+
+
+class Column(_Model):
+    """One column: which canonical field it fills and what its cells must look like."""
+
+    field: FieldName
+    type: Literal["text", "code", "integer", "decimal", "date", "timestamp", "enum"]
+    """``text`` is free and may hold line breaks; ``code`` is one line without invisible characters."""
+    required: Literal["value", "column"] | None = None
+    """``value``: the column is there and no cell is empty. ``column``: the column is there."""
+    max_length: int | None = Field(default=None, ge=1)
+    values: dict[str, str] | None = None
+    """For enums: word in the file to canonical word."""
+    other: Literal["refuse", "keep"] = "refuse"
+    """For enums: what happens to a word that ``values`` does not hold."""
+    aliases: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _enums_have_values(self) -> Self:
+        if (self.type == "enum") != bool(self.values):
+            msg = "values belong to columns of type enum, and those need them"
+            raise ValueError(msg)
+        return self
+
+
+class DynamicColumns(_Model):
+    """Columns that share a prefix and are kept under the rest of their name."""
+
+    target: Literal["dimensions", "custom"]
+    level: Literal["line", "header"] = "line"
+    max_length: int = Field(default=240, ge=1)
+
+    @model_validator(mode="after")
+    def _dimensions_belong_to_lines(self) -> Self:
+        if self.target == "dimensions" and self.level == "header":
+            msg = "dimensions belong to lines"
+            raise ValueError(msg)
+        return self
+
+
+class Forbidden(_Model):
+    """Columns whose values must never travel: bank details. A filled cell parks its invoice and is not stored."""
+
+    names: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+
+    def matches(self, column: str) -> bool:
+        return column in self.names or column.startswith(self.prefixes)
+
+
+class Profile(_Model):
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    version: int = Field(ge=1)
+    description: str = ""
+    file: FileRules
+    text: TextRules = TextRules()
+    rows: RowRules
+    values: ValueRules = ValueRules()
+    columns: dict[str, Column]
+    prefixes: dict[str, DynamicColumns] = {}
+    forbidden: Forbidden = Forbidden()
+    unknown_columns: Literal["warn", "refuse"] = "warn"
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        fields = [column.field for column in self.columns.values()]
+        problems = [
+            f"field {name!r} is filled by two columns" for name in sorted({f for f in fields if fields.count(f) > 1})
+        ]
+        needed: set[str] = {"company_id", "number", "invoice_type", "status", "vendor_id", "vendor_name"}
+        needed |= {"invoice_date", "currency", "amount", "line_number", "line_type", "line_amount", *self.rows.key}
+        required = {column.field for column in self.columns.values() if column.required == "value"}
+        problems += [f"no column with required: value fills {name!r}" for name in sorted(needed - required)]
+        names = [name for key, column in self.columns.items() for name in (key, *column.aliases)]
+        problems += [
+            f"{name!r} must be lower case, without blanks around it" for name in names if name != column_name(name)
+        ]
+        problems += [f"{name!r} names two columns" for name in sorted({n for n in names if names.count(n) > 1})]
+        problems += [f"{name!r} is forbidden" for name in names if self.forbidden.matches(name)]
+        if self.rows.key[0] != "company_id" or LINE_FIELDS.intersection(self.rows.key):
+            problems.append("rows.key begins with company_id and holds no field of a line")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical content, in hex; comments and layout of the YAML do not count."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def matches(self, file_name: str) -> bool:
+        """Whether a file of this name is of this profile and is not being written."""
+        return re.fullmatch(self.file.name, file_name) is not None and not self.in_flight(file_name)
+
+    def in_flight(self, file_name: str) -> bool:
+        """Whether the name says that the file is being written or belongs to a program."""
+        rules = self.file.in_flight
+        return file_name.startswith(rules.prefixes) or file_name.lower().endswith(rules.suffixes)
+
+    def sequence(self, file_name: str) -> str | None:
+        """The sequence in the file name, as text of equal length in all names, or None."""
+        match = re.fullmatch(self.file.name, file_name)
+        return None if match is None else match.groupdict().get("sequence")
+
+    def end_fault(self, path: Path) -> str | None:
+        """Why the file does not end where the profile says it ends; None when it is whole.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.file.end.rule == "none":
+            return None
+        with path.open("rb") as stream:
+            size = stream.seek(0, 2)
+            if size == 0:
+                return "the file is empty"
+            stream.seek(size - 1)
+            last = stream.read(1)
+        if last in (b"\n", b"\r"):
+            return None
+        return f"the last line has no line end (last byte 0x{last[0]:02X}); the file may still be growing"
+
+
+def column_name(text: str) -> str:
+    """A column's name as profiles write it: lower case, without blanks around it."""
+    return text.strip().lower()
+
+
+@lru_cache(maxsize=32)
+def parse_profile(text: str, *, source: str) -> Profile:
+    """A profile from YAML text.
+
+    Raises:
+        ProfileError: not YAML, an unknown key, a wrong value.
+    """
+    try:
+        document: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProfileError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+    try:
+        return Profile.model_validate(document)
+    except pydantic.ValidationError as error:
+        faults = error.errors(include_url=False)
+        raise ProfileError(
+            source, [f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in faults]
+        ) from None
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A profile that ships with the product, by name, or one of the user's own, by path of a YAML file.
+
+    Raises:
+        ProfileError: no such profile, or it cannot be used.
+    """
+    text = str(name_or_path)
+    shipped = files("mlc_dagster.stampli") / "profiles" / f"{text}.yaml"
+    path = Path(text)
+    if re.fullmatch(r"[A-Za-z0-9_-]+", text) and shipped.is_file():
+        return parse_profile(shipped.read_text(encoding="utf-8"), source=text)
+    try:
+        return parse_profile(path.read_text(encoding="utf-8"), source=text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(text, [f"is neither a profile of the product nor a readable YAML file: {error}"]) from None

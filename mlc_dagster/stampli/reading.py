@@ -1,0 +1,205 @@
+"""From archived bytes to invoices in the ledger, a chunk at a time, with the reader's own counts beside them.
+
+Rows in the file = rows in invoices + rows quarantined, always. A file that cannot be read at all is REJECTED; a row
+that cannot be read is quarantined; neither stops the others. Reading the same file twice enters nothing twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlc_dagster.ledger import files as ledger_files
+from mlc_dagster.ledger import invoices as ledger_invoices
+from mlc_dagster.ledger.archive import Archive
+from mlc_dagster.ledger.database import Ledger, Row
+from mlc_dagster.ledger.files import FileState
+from mlc_dagster.ledger.invoices import Appearance
+from mlc_dagster.ledger.states import OccurrenceOutcome
+from mlc_dagster.stampli.amounts import decimals, minor_units, to_minor
+from mlc_dagster.stampli.occurrences import register
+from mlc_dagster.stampli.parsing import FileRejected, ParsedInvoice, QuarantinedRow, parse_file
+from mlc_dagster.stampli.profile import Profile
+
+_CHUNK = 500
+_LARGEST = 10**18
+
+
+def _silent(count: int) -> None:
+    """No progress display."""
+
+
+@dataclass
+class FileReading:
+    """The reader's counts of one file."""
+
+    path: str
+    rows_total: int = 0
+    rows_in_invoices: int = 0
+    rows_quarantined: int = 0
+    invoices: int = 0
+    amounts_minor: Counter[str] = field(default_factory=Counter[str])
+    outcomes: Counter[OccurrenceOutcome] = field(default_factory=Counter[OccurrenceOutcome])
+    quarantined: list[str] = field(default_factory=list[str])
+    """Texts of the first quarantined rows."""
+    warnings: tuple[str, ...] = ()
+    rejected: str | None = None
+
+    def count(self, parsed: ParsedInvoice | QuarantinedRow) -> None:
+        if isinstance(parsed, QuarantinedRow):
+            self.rows_quarantined += 1
+            if len(self.quarantined) < 50:
+                self.quarantined.append(parsed.text)
+            return
+        self.invoices += 1
+        self.rows_in_invoices += len(parsed.rows)
+        currency, minor = priced(parsed)
+        if currency is not None and minor is not None:
+            self.amounts_minor[currency] += minor
+
+
+def priced(parsed: ParsedInvoice) -> tuple[str | None, int | None]:
+    """(currency, minor units) of an invoice as far as they can be read; an unreadable amount has no minor units."""
+    if parsed.invoice is not None:
+        exponent = minor_units(parsed.invoice.currency)
+        # An amount with more decimals than its currency, or beyond 64 bits, is nobody's total: the checks park it.
+        if exponent is not None and decimals(parsed.invoice.amount) <= exponent:
+            minor = to_minor(parsed.invoice.amount, exponent)
+            return parsed.invoice.currency, minor if abs(minor) < _LARGEST else None
+    return parsed.currency, None
+
+
+def problem_rows(problems: Iterable[msgspec.Struct]) -> tuple[Mapping[str, Any], ...]:
+    """Problems as the ledger keeps them."""
+    return tuple(msgspec.to_builtins(found) for found in problems)
+
+
+def appearance_of(parsed: ParsedInvoice) -> Appearance:
+    """A parsed invoice in the ledger's terms."""
+    currency, minor = priced(parsed)
+    return Appearance(
+        company_id=parsed.company_id,
+        source_key=parsed.source_id,
+        rows=parsed.rows,
+        number=parsed.number,
+        vendor_id=parsed.vendor_id,
+        currency=currency,
+        amount_minor=minor,
+        amount_text=parsed.amount_text,
+        revision=parsed.revision,
+        approved_at=parsed.approved_at,
+        digest=parsed.digest,
+        content=parsed.content,
+        readable=parsed.invoice is not None,
+        problems=problem_rows(parsed.problems),
+    )
+
+
+def read_files(
+    ledger: Ledger,
+    archive: Archive,
+    profile: Profile,
+    rows: Sequence[Row],
+    *,
+    progress: Callable[[int], None] = _silent,
+) -> list[FileReading]:
+    """Read the RECEIVED files among ``rows``, by the sequence in their names; ``progress`` gets invoices per chunk."""
+    received = [row for row in rows if row["state"] == str(FileState.RECEIVED)]
+
+    def order(row: Row) -> tuple[str, str, int]:
+        return profile.sequence(row["path"].rpartition("/")[2]) or "", row["path"], row["version"]
+
+    return [_read_file(ledger, archive, profile, row, progress) for row in sorted(received, key=order)]
+
+
+def _read_file(
+    ledger: Ledger, archive: Archive, profile: Profile, row: Row, progress: Callable[[int], None]
+) -> FileReading:
+    reading = FileReading(row["path"])
+    chunk: list[ParsedInvoice] = []
+    aside: list[QuarantinedRow] = []
+
+    def enter() -> None:
+        with ledger.transaction() as transaction:
+            reading.outcomes.update(register(transaction, row, [appearance_of(each) for each in chunk], profile))
+            ledger_invoices.quarantine(transaction, row, [msgspec.structs.asdict(each) for each in aside])
+        progress(len(chunk))
+        chunk.clear()
+        aside.clear()
+
+    try:
+        stream = parse_file(archive.path(row["sha256"]), profile)
+        for parsed in stream:
+            reading.count(parsed)
+            if isinstance(parsed, QuarantinedRow):
+                aside.append(parsed)
+            else:
+                chunk.append(parsed)
+            if len(chunk) + len(aside) >= _CHUNK:
+                enter()
+    except FileRejected as refusal:
+        name = Path(row["path"]).name
+        reading.rejected = f"{name}: {refusal.text}"
+        with ledger.transaction() as transaction:
+            ledger_files.set_file_state(transaction, row, FileState.REJECTED, f"{refusal.reason}: {refusal.text}")
+        return reading
+    enter()
+    reading.rows_total = stream.rows
+    reading.warnings = tuple(stream.warnings)
+    with ledger.transaction() as transaction:
+        ledger_invoices.file_was_read(
+            transaction,
+            row,
+            rows_total=reading.rows_total,
+            rows_in_invoices=reading.rows_in_invoices,
+            rows_quarantined=reading.rows_quarantined,
+            invoices=reading.invoices,
+            amounts_minor=reading.amounts_minor,
+        )
+    return reading
+
+
+@dataclass(frozen=True)
+class Rereading:
+    """A file read again from the archive, compared with what the ledger holds."""
+
+    path: str
+    invoices: int
+    differences: tuple[str, ...]
+
+
+def reread_files(ledger: Ledger, archive: Archive, profile: Profile, rows: Sequence[Row]) -> list[Rereading]:
+    """Reconcile: read the archived bytes of READ files again and say where the ledger differs from them.
+
+    Raises:
+        ArchiveDamaged: the archived bytes are gone or changed.
+    """
+    found: list[Rereading] = []
+    for row in rows:
+        if row["state"] != str(FileState.READ):
+            continue
+        with ledger.reading() as reading:
+            held = ledger_invoices.digests_of_file(reading, row["id"])
+        differences: list[str] = []
+        count = 0
+        for parsed in parse_file(archive.path(row["sha256"]), profile):
+            if isinstance(parsed, QuarantinedRow):
+                continue
+            count += 1
+            digest = held.pop((parsed.company_id, parsed.source_id), None)
+            if digest is None:
+                differences.append(f"invoice {parsed.number} ({parsed.source_id}) is in the file, not in the ledger")
+            elif digest != parsed.digest:
+                differences.append(f"invoice {parsed.number} ({parsed.source_id}) reads differently from the ledger")
+        differences += [f"invoice {source_id} is in the ledger, not in the file" for _, source_id in sorted(held)]
+        found.append(Rereading(row["path"], count, tuple(differences)))
+    return found
+
+
+def amount_of(minor: int, currency: str) -> Decimal:
+    """Minor units as an amount in units of its currency."""
+    return Decimal(minor).scaleb(-(minor_units(currency) or 0))

@@ -1,0 +1,238 @@
+"""From an assigned file to bytes in the archive: whole, durable, and only then RECEIVED.
+
+A file that grew, shrank or does not end where its profile says goes back to waiting; one that is gone is noted as
+such. Neither is an error of the run, and neither holds up the other files.
+"""
+
+import contextlib
+import datetime as dt
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlc_dagster.ledger import files as ledger_files
+from mlc_dagster.ledger.archive import Archive
+from mlc_dagster.ledger.database import Ledger, Row
+from mlc_dagster.ledger.files import FileState
+from mlc_dagster.settings import StampliSettings
+from mlc_dagster.sftp.download import Download, DownloadRequest
+from mlc_dagster.sftp.errors import (
+    FileChanged,
+    FileTooLarge,
+    FileVanished,
+    PermissionRefused,
+    ServerRefused,
+    SftpError,
+    UnsafeName,
+)
+from mlc_dagster.sftp.session import SftpSession
+from mlc_dagster.stampli.feed import FEED, OpenSession
+from mlc_dagster.stampli.profile import Profile
+
+_ABANDONED = 86_400.0
+"""Seconds after which a folder in transit belongs to nobody; no connection lives as long as its poll_deadline."""
+_BATCH = 64
+"""Files fetched per round: bounds the temporary disk space while keeping all channels of a connection busy."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one assigned file."""
+
+    path: str
+    state: FileState
+    text: str
+    size: int = 0
+    """Bytes."""
+
+
+def receive_files(
+    ledger: Ledger,
+    open_session: OpenSession,
+    archive: Archive,
+    settings: StampliSettings,
+    profile: Profile,
+    rows: Sequence[Row],
+    *,
+    scratch: Path,
+    progress: Callable[[int], None],
+) -> list[Receipt]:
+    """Fetch the ASSIGNED files among ``rows`` and put them into the archive.
+
+    Args:
+        rows: rows of ``source_file``.
+        scratch: folder on the archive's disk for files in transit.
+        progress: called with the number of files done, per round.
+
+    Raises:
+        SftpError: the connection or our disk failed; files already received stay received.
+    """
+    assigned = [row for row in rows if row["state"] == str(FileState.ASSIGNED)]
+    if not assigned:
+        return []
+    receipts: list[Receipt] = []
+    scratch.mkdir(parents=True, exist_ok=True)
+    _sweep(scratch, ledger.now())
+    with open_session() as session, tempfile.TemporaryDirectory(dir=scratch, prefix="receiving-") as folder:
+        for start in range(0, len(assigned), _BATCH):
+            batch = assigned[start : start + _BATCH]
+            targets = [Path(folder) / f"{row['id']}" for row in batch]
+            requests = [
+                DownloadRequest(row["path"], target, row["size"], settings.max_file_bytes, row["mtime"])
+                for row, target in zip(batch, targets, strict=True)
+            ]
+            broken: SftpError | None = None
+            for row, target, answer in zip(batch, targets, session.download_many(requests), strict=True):
+                try:
+                    receipts.append(_settle(ledger, archive, profile, row, target, answer))
+                except SftpError as error:
+                    # The others of the batch are here, whole: they are kept before the fault is told.
+                    broken = broken or error
+                target.unlink(missing_ok=True)
+            progress(len(batch))
+            if broken is not None:
+                raise broken
+    return receipts
+
+
+def _sweep(scratch: Path, now: dt.datetime) -> None:
+    """Remove what runs that were killed left in transit: invoices must not lie about, nor fill the disk."""
+    for folder in scratch.glob("receiving-*"):
+        with contextlib.suppress(FileNotFoundError):  # Another run sweeps too.
+            if now.timestamp() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(
+    ledger: Ledger, archive: Archive, profile: Profile, row: Row, target: Path, answer: Download | SftpError
+) -> Receipt:
+    path: str = row["path"]
+    match answer:
+        case Download():
+            fault = profile.end_fault(target)
+            if fault is not None:
+                return _release(ledger, row, f"FILE_PARTIAL: {fault}")
+            archive.put(target, answer.sha256)
+            with ledger.transaction() as transaction:
+                state, _ = ledger_files.received(
+                    transaction, row, sha256=answer.sha256, size=answer.size, profile=f"{profile.name}@{profile.digest}"
+                )
+            text = "received" if state is FileState.RECEIVED else "same bytes as a file received before"
+            return Receipt(path, state, text, answer.size)
+        case FileVanished():
+            with ledger.transaction() as transaction:
+                ledger_files.set_file_state(
+                    transaction, row, FileState.VANISHED, "FILE_VANISHED: gone before it was read"
+                )
+            return Receipt(path, FileState.VANISHED, "gone before it was read; taken when it appears again")
+        case FileChanged():
+            return _release(ledger, row, f"FILE_PARTIAL: {answer}")
+        case PermissionRefused() | ServerRefused():
+            # The server's word on this one file; the others must not wait for it.
+            return _release(ledger, row, str(answer))
+        case FileTooLarge() | UnsafeName():
+            with ledger.transaction() as transaction:
+                ledger_files.set_file_state(transaction, row, FileState.REJECTED, f"FILE_SCHEMA: {answer}")
+            return Receipt(path, FileState.REJECTED, str(answer))
+        case _:
+            raise answer
+
+
+def _release(ledger: Ledger, row: Row, reason: str) -> Receipt:
+    with ledger.transaction() as transaction:
+        ledger_files.set_file_state(transaction, row, FileState.RELEASED, reason)
+    return Receipt(row["path"], FileState.RELEASED, f"waits: {reason}")
+
+
+def dispose_files(
+    ledger: Ledger,
+    open_session: OpenSession,
+    settings: StampliSettings,
+    rows: Sequence[Row],
+) -> list[str]:
+    """After the commit: archive or delete on the server what was processed, when mlc.yaml says so.
+
+    A file of another size or time is a newer version and is not touched: its writer may not have finished. Any other
+    is first renamed to a name of its own, then compared with the bytes that were processed. Another hash means that a
+    newer version arrived in that moment: it goes back to its name and is read at the next poll.
+
+    Returns:
+        One line per file that could not be disposed of; they stay where they are and are tried again.
+    """
+    done = (str(FileState.READ), str(FileState.SAME_BYTES), str(FileState.REJECTED))
+    todo = [row for row in rows if row["state"] in done and row["sha256"] and row["disposed_at"] is None]
+    if settings.after_read == "leave" or not todo:
+        return []
+    problems: list[str] = []
+    with open_session() as session:
+        if settings.after_read == "archive":
+            # Told before any file is renamed: one that cannot be put away stays under its own name.
+            todo, problems = _with_archive(session, settings, todo)
+        for row in todo:
+            try:
+                how = _dispose(session, settings, row)
+            except SftpError as error:
+                problems.append(str(error))
+                continue
+            with ledger.transaction() as transaction:
+                ledger_files.disposed(transaction, row, how)
+    return problems
+
+
+def _with_archive(session: SftpSession, settings: StampliSettings, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """(files whose archive folder is there, one line per archive folder that is not)."""
+    missing: set[str] = set()
+    for folder in sorted({_split(row["path"])[0] + settings.archive_directory for row in rows}):
+        try:
+            if session.stat(folder) is None:
+                missing.add(folder)
+        except SftpError:
+            # A folder that may not be looked at may still be written to; the rename tells.
+            continue
+    kept = [row for row in rows if _split(row["path"])[0] + settings.archive_directory not in missing]
+    told = [
+        f"{folder!r} (archive_directory) is not on the server; create it, or set after_read to leave or delete. "
+        "Files processed stay where they are"
+        for folder in sorted(missing)
+    ]
+    return kept, told
+
+
+def _split(path: str) -> tuple[str, str]:
+    """(folder with its slash, or nothing; name)."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash, name
+
+
+def _dispose(session: SftpSession, settings: StampliSettings, row: Row) -> str:
+    path: str = row["path"]
+    prefix, name = _split(path)
+    # A name no profile matches: it says whose it is, and two versions of one path never meet.
+    parked = f"{prefix}.{name}.{row['sha256'][:12]}.v{row['version']}.mlc"
+    if session.stat(parked) is None:
+        there = session.stat(path)
+        if there is None:
+            return "gone"
+        if there.size not in (None, row["size"]) or there.mtime not in (None, row["mtime"]):
+            return "left: a newer version is in its place"
+        session.rename(path, parked)
+    if session.sha256(parked) != row["sha256"]:
+        session.rename(parked, path)
+        return "left: a newer version is in its place"
+    if settings.after_read == "delete":
+        session.remove(parked)
+        return "deleted"
+    target = f"{prefix}{settings.archive_directory}/{name}.{row['sha256'][:12]}.v{row['version']}"
+    if session.stat(target) is not None:
+        session.remove(parked)
+        return f"archived before as {target}"
+    session.rename(parked, target)
+    return f"archived as {target}"
+
+
+def files_of(ledger: Ledger, window_start: dt.datetime, generation: int | None) -> list[Row]:
+    """Files of the window (of one generation, when given), as the ledger has them now."""
+    with ledger.reading() as reading:
+        return ledger_files.window_files(reading, FEED, window_start, generation)

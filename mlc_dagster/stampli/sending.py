@@ -1,0 +1,234 @@
+"""One intent, one request, one recorded outcome.
+
+What belongs here: sending the frozen bytes of a committed intent and writing down what came of it. What does not:
+deciding which invoice is sent, or sent again (``posting``). Whatever happens between the intent and the record, the
+intent is in the ledger, and its lease says how long its sender may still act on it.
+"""
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.fusion.errors import (
+    AccessRefused,
+    BusinessRefusal,
+    FusionError,
+    NotAuthorised,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RemoteDown,
+)
+from mlc_dagster.fusion.invoice_rows import InvoiceRecord
+from mlc_dagster.fusion.invoices import create
+from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger.submissions import Intent
+from mlc_dagster.ledger.writer import LedgerWriter
+from mlc_dagster.settings import FusionSettings
+from mlc_dagster.stampli.comparison import body_fields
+from mlc_dagster.stampli.identity import number_key
+
+_SENDS_PER_INTENT = 3
+
+
+def monotonic() -> float:
+    """Seconds that go on while the process is stopped or the machine sleeps, which time.monotonic does not promise."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class LeaseLost(Exception):
+    """The sender woke too late: its lease would end before the request's deadline. Nothing was sent."""
+
+
+class WindowLost(Exception):
+    """Another run took the window over while this one stood still: it may begin nothing any more."""
+
+    def __init__(self, window: str) -> None:
+        self.window = window
+        super().__init__(
+            f"window {window} UTC was taken over by another run while this one stood still; that run goes on with it"
+        )
+
+
+class PostingStopped(Exception):
+    """Fusion refuses everything, or does not answer: the run ends, nothing of it is lost."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+@dataclass
+class PostingSummary:
+    """What one posting run did, in invoices."""
+
+    created: int = 0
+    adopted: int = 0
+    """Created by an earlier attempt whose outcome was unknown."""
+    already_in_fusion: int = 0
+    refused: int = 0
+    """429 and 503 answers."""
+    unknown: int = 0
+    """Requests that ended without a known outcome."""
+    resent: int = 0
+    dropped: int = 0
+    """Intents given up unsent because their lease had run out."""
+    parked: Counter[str] = field(default_factory=Counter[str])
+    confirmed: int = 0
+    differing: int = 0
+    """Read back from Fusion and not equal to what was sent."""
+    left_waiting: int = 0
+    """Refused or unknown, and due after the end of this run."""
+
+    @property
+    def ended(self) -> int:
+        """Invoices that came to an end in this run, whichever it was."""
+        return self.created + self.adopted + self.already_in_fusion + sum(self.parked.values())
+
+
+def lease_length(settings: FusionSettings) -> dt.timedelta:
+    """How long an intent belongs to its sender: longer than the request it is for."""
+    return dt.timedelta(seconds=2 * settings.request_timeout + 1)
+
+
+class Sender:
+    """Sends intents and records outcomes; ``stopped`` is set when sending on makes no sense."""
+
+    def __init__(
+        self,
+        client: FusionClient,
+        writer: LedgerWriter,
+        settings: FusionSettings,
+        summary: PostingSummary,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._client = client
+        self._writer = writer
+        self._settings = settings
+        self._summary = summary
+        self._clock = clock
+        self.stopped: PostingStopped | None = None
+        self.refused_in_a_row = 0
+
+    def free_slots(self, in_flight: int) -> int:
+        """How many intents may be committed now: each must find a slot at once, or its lease runs while it waits."""
+        return min(self._client.limiter.free_slots, self._settings.max_in_flight - in_flight)
+
+    def deadline(self) -> float:
+        """End of a lease that is about to be committed, by our clock; ask for it before the commit."""
+        return self._clock() + lease_length(self._settings).total_seconds()
+
+    async def send(self, intent: Intent, lease_end: float) -> BusinessRefusal | InvoiceRecord | None:
+        """Send one intent.
+
+        Args:
+            intent: committed to the ledger.
+            lease_end: what ``deadline`` said before the commit.
+
+        Returns:
+            The created record; a BusinessRefusal, which the caller must look into (the intent is still open); None
+            for everything that is recorded and done with for now.
+        """
+
+        def before_first_byte() -> None:
+            if self._clock() + self._settings.request_timeout > lease_end:
+                raise LeaseLost
+
+        for attempt in range(1, _SENDS_PER_INTENT + 1):
+            try:
+                record = await create(self._client, intent.body, before_first_byte=before_first_byte)
+            except LeaseLost:
+                self._summary.dropped += 1
+                await self._give_up(intent, "the lease ran out before the request could begin", None)
+            except NotSent as error:
+                if attempt < _SENDS_PER_INTENT and self._clock() + self._settings.request_timeout <= lease_end:
+                    continue
+                await self._give_up(intent, error.reason, None)
+                self._stop(RemoteDown(error.reason, where=error.where))
+            except Refused as error:
+                self.refused_in_a_row += 1
+                await self._refused(intent, error)
+            except (NotAuthorised, AccessRefused, RemoteDown) as error:
+                await self._give_up(intent, str(error), getattr(error, "status", None))
+                self._stop(error)
+            except BusinessRefusal as error:
+                self.refused_in_a_row = 0
+                return error
+            except OutcomeUnknown as error:
+                await self.unknown(intent.submission_id, error.reason, error.status)
+            else:
+                return await self._created(intent, record)
+            return None
+        return None
+
+    async def _created(self, intent: Intent, record: InvoiceRecord) -> InvoiceRecord | None:
+        self.refused_in_a_row = 0
+        sent = str(body_fields(intent.body)["InvoiceNumber"])
+        if number_key(record.number) != number_key(sent):
+            why = f"the answer shows invoice {record.number!r}, not {sent!r}"
+            await self.unknown(intent.submission_id, why, 201)
+            return None
+        await self._writer.submit(
+            partial(
+                submissions.mark_created,
+                submission_id=intent.submission_id,
+                fusion_invoice_id=record.invoice_id,
+                http_status=201,
+                evidence="answer to the request",
+            )
+        )
+        self._summary.created += 1
+        return record
+
+    async def _refused(self, intent: Intent, error: Refused) -> None:
+        self._summary.refused += 1
+        wait = max(min(error.retry_after or 0.0, self._settings.retry_after_cap), self._settings.refused_wait)
+        await self._writer.submit(
+            partial(
+                submissions.mark_refused,
+                submission_id=intent.submission_id,
+                wait=dt.timedelta(seconds=wait),
+                http_status=error.status,
+                why=str(error),
+            )
+        )
+
+    async def unknown(self, submission_id: int, why: str, status: int | None) -> None:
+        """The outcome of a request is not known: look-ups begin after ``ambiguous_wait``."""
+        await self._writer.submit(
+            partial(
+                submissions.mark_unknown,
+                submission_id=submission_id,
+                wait=dt.timedelta(seconds=self._settings.ambiguous_wait),
+                http_status=status,
+                why=why,
+            )
+        )
+        # After the commit: whoever adds this to a count read from the ledger may count twice, but never too few.
+        self._summary.unknown += 1
+
+    async def _give_up(self, intent: Intent, why: str, status: int | None) -> None:
+        """Nothing of this intent reached Fusion. A first attempt is VALIDATED again; a later one waits, frozen."""
+        if intent.attempt == 1:
+            await self._writer.submit(
+                partial(submissions.release, submission_id=intent.submission_id, why=why, http_status=status)
+            )
+            return
+        await self._writer.submit(
+            partial(
+                submissions.mark_refused,
+                submission_id=intent.submission_id,
+                wait=dt.timedelta(seconds=self._settings.refused_wait),
+                http_status=status,
+                why=why,
+            )
+        )
+
+    def _stop(self, cause: FusionError) -> None:
+        if self.stopped is None:
+            self.stopped = PostingStopped(cause)

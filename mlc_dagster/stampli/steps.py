@@ -1,0 +1,192 @@
+"""The three steps of the inbound flow over one window, as assets and commands call them.
+
+Each takes the wiring and a held window and returns plain numbers and bounded tables. The order is fixed: receive and
+read files, validate, post and confirm. Every step can be repeated: what is done is found done.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TypeVar
+
+from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.ledger.database import Row
+from mlc_dagster.ledger.equation import Equation, equation
+from mlc_dagster.ledger.files import FileState
+from mlc_dagster.stampli.confirmation import ConfirmationSummary, confirm_window
+from mlc_dagster.stampli.feed import FEED
+from mlc_dagster.stampli.inbound import Inbound, RequestCount
+from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
+from mlc_dagster.stampli.occurrences import decide_waiting
+from mlc_dagster.stampli.posting import post_window
+from mlc_dagster.stampli.reading import FileReading, Rereading, amount_of, read_files, reread_files
+from mlc_dagster.stampli.receiving import Receipt, dispose_files, files_of, receive_files
+from mlc_dagster.stampli.sending import PostingSummary
+from mlc_dagster.stampli.validation import ValidationSummary, validate_window
+from mlc_dagster.stampli.window import HeldWindow
+
+T = TypeVar("T")
+Progress = Callable[[str, int], None]
+"""Called with the name of a stage and how many invoices (or files) of it were done since the last call."""
+
+
+def _silent(stage: str, count: int) -> None:
+    """No progress display."""
+
+
+@dataclass
+class ReceiveReport:
+    """What the first step found: files, whole or waiting, and what was read from them."""
+
+    receipts: list[Receipt] = field(default_factory=list[Receipt])
+    readings: list[FileReading] = field(default_factory=list[FileReading])
+    rereadings: list[Rereading] = field(default_factory=list[Rereading])
+    """Reconcile: files read again from the archive, with what differs from the ledger."""
+    files: list[Row] = field(default_factory=list[Row])
+    seconds: float = 0.0
+
+
+@dataclass
+class ValidateReport:
+    summary: ValidationSummary
+    requests: RequestCount
+    decided_waiting: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class PostReport:
+    posting: PostingSummary
+    confirmation: ConfirmationSummary
+    requests: RequestCount
+    equation: Equation
+    disposal_problems: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+
+
+def receive_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) -> ReceiveReport:
+    """Fetch the generation's files whole, archive them, and enter their invoices into the ledger.
+
+    Reconciling, the window's files are read again from the archive and compared with the ledger instead.
+    """
+    began = time.monotonic()
+    report = ReceiveReport()
+    generation = None if held.reconciling else held.work.generation
+    rows = files_of(inbound.ledger, held.work.start, generation)
+    report.receipts = receive_files(
+        inbound.ledger,
+        inbound.open_session,
+        inbound.archive,
+        inbound.stampli,
+        inbound.profile,
+        rows,
+        scratch=inbound.scratch,
+        progress=lambda count: progress("files", count),
+    )
+    if held.reconciling:
+        report.rereadings = reread_files(inbound.ledger, inbound.archive, inbound.profile, rows)
+    # All unread files of the window, whatever their generation: an earlier attempt may have died in between.
+    unread = files_of(inbound.ledger, held.work.start, None)
+    report.readings = read_files(
+        inbound.ledger, inbound.archive, inbound.profile, unread, progress=lambda count: progress("read", count)
+    )
+    report.files = files_of(inbound.ledger, held.work.start, generation)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def validate_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) -> ValidateReport:
+    """Judge the window's invoices: VALIDATED with a mapping, or PARKED with a reason."""
+    began = time.monotonic()
+    requests = RequestCount()
+    with inbound.ledger.transaction() as transaction:
+        decided = decide_waiting(transaction, inbound.profile)
+
+    async def work(client: FusionClient) -> ValidationSummary:
+        return await validate_window(
+            inbound,
+            client,
+            held.work.start,
+            all_parked=held.reconciling,
+            progress=lambda count: progress("validate", count),
+        )
+
+    summary = _with_client(inbound, requests, work)
+    return ValidateReport(summary, requests, decided, time.monotonic() - began)
+
+
+def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) -> PostReport:
+    """Post what is validated, settle what is uncertain, read back, finish, and tidy the folder."""
+    began = time.monotonic()
+    requests = RequestCount()
+
+    async def work(client: FusionClient) -> tuple[PostingSummary, ConfirmationSummary]:
+        posted = await post_window(inbound, client, held.work, progress=lambda count: progress("post", count))
+        confirmed = await confirm_window(
+            inbound,
+            client,
+            held.work.start,
+            again=held.reconciling,
+            progress=lambda count: progress("confirm", count),
+        )
+        return posted, confirmed
+
+    posting, confirmation = _with_client(inbound, requests, work)
+    posting.confirmed, posting.differing = confirmation.confirmed, len(confirmation.differing)
+    problems = dispose_files(
+        inbound.ledger,
+        inbound.open_session,
+        inbound.stampli,
+        files_of(inbound.ledger, held.work.start, None),
+    )
+    with inbound.ledger.reading() as reading:
+        tally = equation(reading, FEED, held.work.start)
+    return PostReport(posting, confirmation, requests, tally, problems, time.monotonic() - began)
+
+
+def observe_step(inbound: Inbound, *, statuses: bool = True, cures: bool = True) -> ObservationSummary:
+    """Read the statuses of invoices not accounted yet, and probe whether parked ones are cured."""
+    requests = RequestCount()
+
+    async def work(client: FusionClient) -> ObservationSummary:
+        summary = await observe_invoices(inbound, client) if statuses else ObservationSummary()
+        if cures:
+            await probe_cures(inbound, client, summary)
+        return summary
+
+    return _with_client(inbound, requests, work)
+
+
+def _with_client(inbound: Inbound, requests: RequestCount, work: Callable[[FusionClient], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with inbound.open_client(requests.count) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def amounts(minor: Mapping[str, int]) -> dict[str, Decimal]:
+    """Totals per currency in units of the currency, by currency code."""
+    return {currency: amount_of(total, currency) for currency, total in sorted(minor.items())}
+
+
+def file_states(rows: list[Row]) -> Counter[str]:
+    """How many files are in which state."""
+    return Counter(str(FileState(row["state"])) for row in rows)
+
+
+__all__ = [
+    "PostReport",
+    "Progress",
+    "ReceiveReport",
+    "ValidateReport",
+    "amounts",
+    "file_states",
+    "observe_step",
+    "post_step",
+    "receive_step",
+    "validate_step",
+]

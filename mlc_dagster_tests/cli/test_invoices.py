@@ -1,0 +1,150 @@
+"""``mlc invoices``: everything of an invoice on one page, and what a person may change about a parked one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlc_dagster_tests.cli.conftest import Polled, json_of, run_mlc
+
+RELEASE = ("--reason", "DUP_NORMALISED", "--by", "Ada", "--approved-by", "Grace", "--why", "two deliveries")
+
+
+def listed(config: Path, *filters: str) -> list[dict[str, Any]]:
+    return json_of(run_mlc("--config", config, "invoices", "list", "--json", *filters))["invoices"]
+
+
+def parked_for(config: Path, reason: str) -> dict[str, Any]:
+    [found] = [invoice for invoice in listed(config, "--state", "PARKED") if invoice["reason"] == reason]
+    return found
+
+
+def shown(config: Path, invoice: object) -> dict[str, Any]:
+    [found] = json_of(run_mlc("--config", config, "invoices", "show", str(invoice), "--json"))["invoices"]
+    return found
+
+
+def test_list_can_be_narrowed(polled: Polled) -> None:
+    """By state, number, Stampli's id and window: the ways in which people ask."""
+    config = polled.config
+    every = listed(config)
+    some = every[0]
+    assert {invoice["state"] for invoice in listed(config, "--state", "parked")} == {"PARKED"}
+    assert [invoice["id"] for invoice in listed(config, "--number", some["number"])] == [some["id"]]
+    assert [invoice["id"] for invoice in listed(config, "--number", some["stampli_id"])] == [some["id"]]
+    assert len(listed(config, "--window", some["window"])) == len(every)
+    assert listed(config, "--window", "2026-01-01-00:00") == []
+
+
+def test_list_shows_amounts_with_their_currency(polled: Polled) -> None:
+    """An amount without its currency is not an amount."""
+    text = run_mlc("--config", polled.config, "invoices", "list").stdout
+    assert "140,800 JPY" in text
+    assert "-200.00 USD" in text
+
+
+def test_show_tells_the_whole_life(polled: Polled) -> None:
+    """From the row of the file to the answer of Fusion, with who and when: what an auditor asks for."""
+    posted = listed(polled.config, "--state", "CONFIRMED")[0]
+    page = shown(polled.config, posted["id"])
+    [appearance] = page["appearances"]
+    [attempt] = page["attempts"]
+    kinds = [event["kind"] for event in page["events"]]
+    assert appearance["rows"]
+    assert (attempt["phase"], attempt["http_status"]) == ("CREATED", 201)
+    assert attempt["body"].startswith("{")
+    assert kinds[0] == "invoice.received"
+    assert {"supplier.matched", "account.matched", "submission.intent", "submission.created"} <= set(kinds)
+    text = run_mlc("--config", polled.config, "invoices", "show", posted["number"]).stdout
+    assert f"{posted['number']}, {page['fusion_invoice_id']}" in text
+
+
+def test_show_tells_what_to_do(polled: Polled) -> None:
+    """A reason code alone helps nobody; the sentence names place, value and remedy."""
+    parked = parked_for(polled.config, "VENDOR_UNKNOWN")
+    text = run_mlc("--config", polled.config, "invoices", "show", parked["id"]).stdout
+    assert "VENDOR_UNKNOWN: supplier master decides" in text
+    assert "Create supplier 39001 (Fabrikam Facilities) in Fusion" in text
+
+
+def test_show_of_an_unknown_invoice_is_one_line(polled: Polled) -> None:
+    """Not found is an answer, with the way to what is there."""
+    result = run_mlc("--config", polled.config, "invoices", "show", "NOPE")
+    assert result.exit_code == 2
+    assert (
+        result.stderr
+        == "mlc: invoice NOPE: the ledger has none with this ID, number or Stampli id; see `mlc invoices list`\n"
+    )
+
+
+def test_release_moves_the_invoice_back_and_records_who_and_why(private: Path) -> None:
+    """Two people, the reason, before and after: in one audit event."""
+    held = parked_for(private, "DUP_NORMALISED")
+    assert run_mlc("--config", private, "invoices", "release", held["id"], *RELEASE).exit_code == 0
+    page = shown(private, held["id"])
+    assert (page["state"], page["released_reasons"]) == ("RECEIVED", ["DUP_NORMALISED"])
+    event = page["events"][-1]
+    assert event["kind"] == "invoice.released"
+    assert event["actor"].endswith("(mlc)")
+    assert event["detail"]["by"] == "Ada"
+    assert event["detail"]["approved_by"] == "Grace"
+    assert event["detail"]["why"] == "two deliveries"
+    assert event["detail"]["before"] == {"state": "PARKED", "reason": "DUP_NORMALISED", "released_reasons": []}
+    assert event["detail"]["after"] == {"state": "RECEIVED", "released_reasons": ["DUP_NORMALISED"]}
+
+
+def test_a_released_invoice_is_posted_by_the_next_poll(private: Path, polled: Polled) -> None:
+    """A release that the next validation undoes would be no release."""
+    held = parked_for(private, "DUP_NORMALISED")
+    run_mlc("--config", private, "invoices", "release", held["id"], *RELEASE)
+    result = run_mlc("--config", private, "run", "inbound", "--no-wait", "--json")
+    assert json_of(result)["posted"] == 1
+    assert shown(private, held["id"])["state"] == "CONFIRMED"
+    assert [booked["number"] for booked in polled.sandbox.books()["invoices_stored"]].count(held["number"]) == 1
+
+
+@pytest.mark.parametrize("other", ["Ada", " ada "])
+def test_release_takes_two_different_people(private: Path, other: str) -> None:
+    """One person with two spellings is one person."""
+    held = parked_for(private, "DUP_NORMALISED")
+    arguments = [other if argument == "Grace" else argument for argument in RELEASE]
+    result = run_mlc("--config", private, "invoices", "release", held["id"], *arguments)
+    assert result.exit_code == 2
+    assert "two different people" in result.stderr
+    assert shown(private, held["id"])["state"] == "PARKED"
+
+
+@pytest.mark.parametrize("reason", ["DUP_EXACT", "VENDOR_UNKNOWN", "SUBMIT_UNKNOWN"])
+def test_only_look_alike_holds_can_be_released(private: Path, reason: str) -> None:
+    """Releasing an exact duplicate or an unknown outcome would pay twice."""
+    held = parked_for(private, "DUP_NORMALISED")
+    arguments = [reason if argument == "DUP_NORMALISED" else argument for argument in RELEASE]
+    result = run_mlc("--config", private, "invoices", "release", held["id"], *arguments)
+    assert result.exit_code == 2
+    assert shown(private, held["id"])["state"] == "PARKED"
+
+
+def test_release_of_an_invoice_parked_for_something_else_is_refused(private: Path) -> None:
+    """The person who approved had another hold in mind."""
+    parked = parked_for(private, "PERIOD_CLOSED")
+    result = run_mlc("--config", private, "invoices", "release", parked["id"], *RELEASE)
+    assert result.exit_code == 2
+    assert "is PARKED (PERIOD_CLOSED), not PARKED (DUP_NORMALISED)" in result.stderr
+
+
+def test_retry_marks_the_cause_as_cured_on_record(private: Path) -> None:
+    """The next poll judges it again; who said so is in the audit trail."""
+    parked = parked_for(private, "AMOUNT_MISMATCH")
+    assert run_mlc("--config", private, "invoices", "retry", parked["id"]).exit_code == 0
+    page = shown(private, parked["id"])
+    assert page["cured_at"] is not None
+    assert page["events"][-1]["kind"] == "invoice.cured"
+    assert page["events"][-1]["detail"]["how"] == "mlc invoices retry"
+
+
+def test_retry_of_a_posted_invoice_is_refused(private: Path) -> None:
+    """Created stays created: no command of one person leads back to sending."""
+    posted = listed(private, "--state", "CONFIRMED")[0]
+    result = run_mlc("--config", private, "invoices", "retry", posted["id"])
+    assert result.exit_code == 2
+    assert "is CONFIRMED, not PARKED" in result.stderr

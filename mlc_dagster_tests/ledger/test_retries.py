@@ -1,0 +1,178 @@
+"""Which windows are taken up again, from the ledger's rows alone: what is due, cured, or left half way."""
+
+import datetime as dt
+from collections.abc import Callable
+from itertools import chain
+
+import pytest
+import sqlalchemy as sa
+
+from mlc_dagster.ledger import invoices, schema, submissions
+from mlc_dagster.ledger.database import Ledger, Transaction
+from mlc_dagster.ledger.states import InvoiceState
+from mlc_dagster.ledger.submissions import Phase
+from mlc_dagster.ledger.windows import finish_generation, plan_retries, runs_wanted
+from mlc_dagster_tests.ledger.population import (
+    FEED,
+    WINDOW,
+    HandClock,
+    add_invoice,
+    add_window,
+    intend,
+    race,
+    sent_invoice,
+)
+
+WAIT = dt.timedelta(seconds=360)
+LATER = WINDOW + dt.timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def done_window(ledger: Ledger) -> None:
+    """The window whose first generation has done its work."""
+    with ledger.transaction() as transaction:
+        add_window(transaction)
+        finish_generation(transaction, FEED, WINDOW, 1, {})
+
+
+def plan(ledger: Ledger) -> list[int]:
+    with ledger.transaction() as transaction:
+        return plan_retries(transaction, FEED)
+
+
+def test_nothing_to_do_opens_nothing(ledger: Ledger) -> None:
+    """A quiet system stays quiet: no run without a reason."""
+    with ledger.transaction() as transaction:
+        for state in InvoiceState:
+            if state in (
+                "CONFIRMED",
+                "PARKED",
+                "REJECTED",
+                "ALREADY_IN_FUSION",
+                "MISSING_IN_FUSION",
+                "VOIDED_IN_FUSION",
+            ):
+                add_invoice(transaction, state)
+    assert plan(ledger) == []
+
+
+@pytest.mark.parametrize("mark", [submissions.mark_refused, submissions.mark_unknown])
+def test_a_waiting_attempt_is_taken_up_when_it_is_due(
+    ledger: Ledger, clock: HandClock, mark: Callable[..., None]
+) -> None:
+    """Not a second earlier: the wait is what makes a look-up proof."""
+    _, intent = sent_invoice(ledger)
+    with ledger.transaction() as transaction:
+        mark(transaction, intent.submission_id, wait=WAIT, http_status=None, why="why")
+    clock.advance(359)
+    assert plan(ledger) == []
+    clock.advance(1)
+    assert plan(ledger) == [2]
+
+
+def test_an_intent_is_taken_up_when_its_lease_is_over(ledger: Ledger, clock: HandClock) -> None:
+    """Its sender died between the commit and the answer; until the lease ends it may be alive."""
+    sent_invoice(ledger)
+    clock.advance(89)
+    assert plan(ledger) == []
+    clock.advance(1)
+    assert plan(ledger) == [2]
+
+
+def test_an_attempt_that_is_over_is_not_taken_up(ledger: Ledger, clock: HandClock) -> None:
+    """A person has it now."""
+    _, intent = sent_invoice(ledger)
+    with ledger.transaction() as transaction:
+        submissions.park_submission(
+            transaction, intent.submission_id, phase=Phase.UNKNOWN, reason="SUBMIT_UNKNOWN", problem={},
+            http_status=None, answer="",
+        )  # fmt: skip
+    clock.advance(86_400)
+    assert plan(ledger) == []
+
+
+def test_a_parked_invoice_is_taken_up_when_it_is_cured(ledger: Ledger) -> None:
+    """The supplier exists now: nobody has to press a button."""
+    with ledger.transaction() as transaction:
+        key = add_invoice(transaction, InvoiceState.PARKED, reason="VENDOR_UNKNOWN")
+    assert plan(ledger) == []
+    with ledger.transaction() as transaction:
+        invoices.mark_cured(transaction, key, {"by": "probe"})
+    assert plan(ledger) == [2]
+
+
+@pytest.mark.parametrize("state", [InvoiceState.RECEIVED, InvoiceState.VALIDATED, InvoiceState.CREATED])
+def test_an_invoice_left_half_way_is_taken_up(ledger: Ledger, state: InvoiceState) -> None:
+    """A run that ended early leaves no invoice behind in a state that nobody looks at."""
+    with ledger.transaction() as transaction:
+        add_invoice(transaction, state)
+    assert plan(ledger) == [2]
+
+
+def test_a_created_invoice_with_differences_is_not_taken_up(ledger: Ledger) -> None:
+    """It was read back; reading it again every few seconds changes nothing."""
+    with ledger.transaction() as transaction:
+        add_invoice(transaction, InvoiceState.CREATED, differences={"amount": ["1", "2"]})
+    assert plan(ledger) == []
+
+
+def test_one_generation_is_enough(ledger: Ledger) -> None:
+    """While one is open, further ticks add nothing to it."""
+    with ledger.transaction() as transaction:
+        add_invoice(transaction)
+    assert plan(ledger) == [2]
+    assert plan(ledger) == []
+
+
+def test_the_next_retry_comes_when_the_last_is_done(ledger: Ledger) -> None:
+    """Many generations per window are normal."""
+    with ledger.transaction() as transaction:
+        add_invoice(transaction)
+    plan(ledger)
+    with ledger.transaction() as transaction:
+        finish_generation(transaction, FEED, WINDOW, 2, {})
+    assert plan(ledger) == [3]
+
+
+def test_each_window_gets_its_own_retry(ledger: Ledger) -> None:
+    """A retry goes to the invoice's home window, whose partition shows it."""
+    with ledger.transaction() as transaction:
+        add_window(transaction, LATER)
+        finish_generation(transaction, FEED, LATER, 1, {})
+        add_invoice(transaction, start=LATER)
+        add_invoice(transaction)
+        add_invoice(transaction)
+    assert plan(ledger) == [2, 2]
+    with ledger.transaction() as transaction:
+        runs = runs_wanted(transaction, FEED)
+    assert [(run.window_start, run.kind) for run in runs] == [(WINDOW, "RETRY"), (LATER, "RETRY")]
+
+
+def test_plans_made_at_once_do_not_fail(ledger: Ledger) -> None:
+    """Sensor and command plan in the same second; the number of a generation is given once."""
+    with ledger.transaction() as transaction:
+        add_invoice(transaction)
+    opened = list(chain.from_iterable(race([lambda: plan(ledger)] * 4)))
+    assert len(opened) == len(set(opened)) >= 1
+
+
+def test_an_attempt_of_another_windows_generation_counts_for_the_home_window(ledger: Ledger, clock: HandClock) -> None:
+    """The invoice's own window decides, whatever window its attempt was made in."""
+
+    def home(transaction: Transaction) -> int:
+        key = add_invoice(transaction)
+        intent = intend(transaction, key, start=LATER)
+        submissions.mark_unknown(transaction, intent.submission_id, wait=WAIT, http_status=None, why="")
+        return key
+
+    with ledger.transaction() as transaction:
+        key = home(transaction)
+    clock.advance(360)
+    plan(ledger)
+    with ledger.reading() as reading:
+        starts = {row["window_start"] for row in reading.rows(sa.select(schema.window_run)) if row["kind"] == "RETRY"}
+        assert (
+            starts
+            == {WINDOW}
+            == {reading.value(sa.select(schema.invoice.c.window_start).where(schema.invoice.c.id == key))}
+        )

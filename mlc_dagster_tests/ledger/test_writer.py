@@ -1,0 +1,240 @@
+"""The one writer of a process: commits shared by those who wait, failures not shared."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from mlc_dagster.ledger import schema
+from mlc_dagster.ledger.database import Ledger, Transaction
+from mlc_dagster.ledger.writer import LedgerWriter
+from mlc_dagster_tests.ledger.population import events
+
+
+def setting(name: str, value: str = "x") -> Callable[[Transaction], str]:
+    def change(transaction: Transaction) -> str:
+        transaction.execute(sa.insert(schema.ledger_setting).values(name=name, value=value))
+        transaction.audit("test.set", name)
+        return name
+
+    return change
+
+
+def names(ledger: Ledger) -> set[str]:
+    with ledger.reading() as reading:
+        return {row["name"] for row in reading.rows(sa.select(schema.ledger_setting.c.name))}
+
+
+class Gate:
+    """A change that keeps the writer busy until the test opens it, so that others gather behind it."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, transaction: Transaction) -> None:
+        self.entered.set()
+        assert self.opened.wait(30)
+
+
+async def gathered(writer: LedgerWriter, *changes: Callable[[Transaction], object]) -> list[object]:
+    """Results (or exceptions) of changes that are sure to share one commit."""
+    gate = Gate()
+    first = asyncio.create_task(writer.submit(gate))
+    await asyncio.to_thread(gate.entered.wait, 30)
+    tasks = [asyncio.create_task(writer.submit(change)) for change in changes]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await first
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_result_comes_after_the_commit(ledger: Ledger) -> None:
+    """Who is told "done" may send a request on the strength of it: another connection must see the row."""
+
+    async def scenario() -> tuple[str, set[str]]:
+        async with LedgerWriter(ledger) as writer:
+            result = await writer.submit(setting("a"))
+            return result, await asyncio.to_thread(names, ledger)
+
+    assert asyncio.run(scenario()) == ("a", {"a"})
+
+
+def test_changes_that_wait_together_share_a_commit(ledger: Ledger) -> None:
+    """A durable commit costs far more than the rows in it."""
+
+    async def scenario() -> tuple[list[object], int]:
+        async with LedgerWriter(ledger) as writer:
+            results = await gathered(writer, *(setting(f"n{n}") for n in range(50)))
+            return results, writer.commits
+
+    results, commits = asyncio.run(scenario())
+    assert results == [f"n{n}" for n in range(50)]
+    assert commits == 2
+    assert len(names(ledger)) == 50
+
+
+def test_one_failing_change_takes_no_other_along(ledger: Ledger) -> None:
+    """Its rows and its events vanish alone; its caller alone hears of it."""
+
+    class Wrong(Exception): ...
+
+    def fails(transaction: Transaction) -> None:
+        setting("bad")(transaction)
+        raise Wrong
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), fails, setting("b"))
+
+    results = asyncio.run(scenario())
+    assert (results[0], type(results[1]), results[2]) == ("a", Wrong, "b")
+    assert names(ledger) == {"a", "b"}
+    assert [event["subject"] for event in events(ledger, "test.set")] == ["a", "b"]
+
+
+def test_a_change_that_the_database_refuses_takes_no_other_along(ledger: Ledger) -> None:
+    """On PostgreSQL an error ends the whole transaction unless it is contained."""
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), setting("a"), setting("b"))
+
+    results = asyncio.run(scenario())
+    assert (results[0], type(results[1]), results[2]) == ("a", IntegrityError, "b")
+    assert names(ledger) == {"a", "b"}
+
+
+def test_an_event_that_cannot_be_written_takes_no_other_along(ledger: Ledger) -> None:
+    """A float in an event's detail is its own change's fault, not the whole group's."""
+
+    def wrong(transaction: Transaction) -> None:
+        setting("bad")(transaction)
+        transaction.audit("test.wrong", "bad", amount=1.5)
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), wrong, setting("b"))
+
+    results = asyncio.run(scenario())
+    assert (results[0], type(results[1]), results[2]) == ("a", TypeError, "b")
+    assert names(ledger) == {"a", "b"}
+
+
+def test_when_the_commit_fails_everybody_hears_of_it(ledger: Ledger) -> None:
+    """Nobody may believe that his change is durable."""
+
+    def breaks(transaction: Transaction) -> None:
+        raise OperationalError("insert", {}, Exception("database or disk is full"))
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), breaks, setting("b"))
+
+    assert [type(result) for result in asyncio.run(scenario())] == [OperationalError] * 3
+    assert names(ledger) == set()
+
+
+def test_a_deadlock_is_tried_again(ledger: Ledger) -> None:
+    """Two processes that lock the same rows in another order: the one that PostgreSQL ends loses nothing."""
+
+    class Deadlock(Exception):
+        sqlstate = "40P01"
+
+    tries: list[int] = []
+
+    def deadlocks_once(transaction: Transaction) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OperationalError("update", {}, Deadlock())
+        return setting("b")(transaction)
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), deadlocks_once)
+
+    assert asyncio.run(scenario()) == ["a", "b"]
+    assert names(ledger) == {"a", "b"}
+    assert len(events(ledger, "test.set")) == 2
+
+
+def test_a_real_deadlock_between_two_writers_is_survived(ledger: Ledger) -> None:
+    """PostgreSQL itself chooses the victim; both writers' changes are there in the end."""
+    if ledger.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    with ledger.transaction() as transaction:
+        for name in ("a", "b"):
+            setting(name, "0")(transaction)
+    meet = threading.Barrier(2)
+
+    def crossing(first: str, second: str, sign: str) -> Callable[[Transaction], None]:
+        tries: list[int] = []
+
+        def change(transaction: Transaction) -> None:
+            tries.append(1)
+            table = schema.ledger_setting
+            for name in (first, second):
+                transaction.execute(sa.update(table).where(table.c.name == name).values(value=table.c.value + sign))
+                if name == first and len(tries) == 1:
+                    meet.wait(30)
+
+        return change
+
+    async def scenario() -> None:
+        async with LedgerWriter(ledger) as one, LedgerWriter(ledger) as two:
+            await asyncio.gather(one.submit(crossing("a", "b", "1")), two.submit(crossing("b", "a", "2")))
+
+    asyncio.run(scenario())
+    with ledger.reading() as reading:
+        values = [row["value"] for row in reading.rows(sa.select(schema.ledger_setting.c.value))]
+    assert [sorted(value) for value in values] == [["0", "1", "2"]] * 2
+
+
+def test_everything_submitted_is_written_before_the_writer_ends(ledger: Ledger) -> None:
+    """A run that ends does not drop what it was told to keep."""
+
+    async def scenario() -> list[str]:
+        async with LedgerWriter(ledger) as writer:
+            tasks = [asyncio.create_task(writer.submit(setting(f"n{n}"))) for n in range(700)]
+            await asyncio.sleep(0)
+        return await asyncio.gather(*tasks)
+
+    assert len(asyncio.run(scenario())) == 700
+    assert len(names(ledger)) == 700
+
+
+def test_a_closed_writer_refuses(ledger: Ledger) -> None:
+    """A change that nobody will ever write must not be waited for."""
+
+    async def scenario() -> None:
+        async with LedgerWriter(ledger) as writer:
+            await writer.submit(setting("a"))
+        with pytest.raises(RuntimeError, match="closed"):
+            await writer.submit(setting("b"))
+
+    asyncio.run(scenario())
+    assert names(ledger) == {"a"}
+
+
+def test_a_waiter_that_is_cancelled_does_not_disturb_the_others(ledger: Ledger) -> None:
+    """Its change is written all the same: a request may depend on it already."""
+
+    async def scenario() -> None:
+        async with LedgerWriter(ledger) as writer:
+            gate = Gate()
+            first = asyncio.create_task(writer.submit(gate))
+            await asyncio.to_thread(gate.entered.wait, 30)
+            cancelled = asyncio.create_task(writer.submit(setting("a")))
+            other = asyncio.create_task(writer.submit(setting("b")))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            gate.opened.set()
+            await first
+            assert await other == "b"
+            assert cancelled.cancelled()
+
+    asyncio.run(scenario())
+    assert names(ledger) == {"a", "b"}

@@ -1,0 +1,225 @@
+"""An SFTP server (asyncssh's, in a thread) that misbehaves on demand.
+
+What belongs here: the ways in which a remote side goes wrong, each as one field of ``Faults`` that a test sets before
+or while the product talks to it. Passwords only; one account.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import asyncssh
+from asyncssh.constants import FILEXFER_TYPE_UNKNOWN
+from asyncssh.stream import SSHServerStreamSession
+
+USERNAME = "partner"
+PASSWORD = "correct horse"
+
+
+@dataclass
+class Faults:
+    """What goes wrong. Fields may be changed while the server runs.
+
+    Attributes:
+        latency: Seconds before each answer.
+        frozen: While set, requests are read and never answered.
+        freeze_after_names: READDIR answers nothing more after so many names; None never stops.
+        fail_listing_after: The next listing fails after so many names, later ones do not. None never fails.
+        no_sizes: Attributes tell no size.
+        no_types: Attributes tell no permissions, hence no file type.
+        close_fails: CLOSE answers with a failure.
+        refuse_sessions_after: Channels per connection; further ones are refused. None refuses none.
+        drop_on_read: The connection is cut when a file is read from this offset on. None never cuts.
+        before_read: Called with a file's path and the offset before each READ; grows, replaces or removes it.
+        before_stat: Called with a path before each LSTAT.
+        extra_names: Raw names that a listing shows besides the real ones.
+        doubled_names: A listing shows each name twice.
+    """
+
+    latency: float = 0.0
+    frozen: threading.Event = field(default_factory=threading.Event)
+    freeze_after_names: int | None = None
+    fail_listing_after: int | None = None
+    no_sizes: bool = False
+    no_types: bool = False
+    close_fails: bool = False
+    refuse_sessions_after: int | None = None
+    drop_on_read: int | None = None
+    before_read: Callable[[Path, int], object] = lambda path, offset: None
+    before_stat: Callable[[Path], object] = lambda path: None
+    extra_names: tuple[bytes, ...] = ()
+    doubled_names: bool = False
+
+
+class _Sftp(asyncssh.SFTPServer):
+    def __init__(self, channel: Any, root: Path, faults: Faults, opened: list[str]) -> None:
+        super().__init__(channel, chroot=os.fsencode(root))
+        self._faults = faults
+        self._opened = opened
+
+    async def _misbehave(self) -> None:
+        if self._faults.frozen.is_set():
+            # Nobody ever sets it: the wait ends with the connection.
+            await asyncio.Event().wait()
+        if self._faults.latency:
+            await asyncio.sleep(self._faults.latency)
+
+    def _attributes(self, found: os.stat_result) -> asyncssh.SFTPAttrs:
+        attributes = asyncssh.SFTPAttrs.from_local(found)
+        if self._faults.no_sizes:
+            attributes.size = None
+        if self._faults.no_types:
+            attributes.permissions = None
+            attributes.type = FILEXFER_TYPE_UNKNOWN
+        return attributes
+
+    def _local(self, path: bytes) -> Path:
+        return Path(os.fsdecode(self.map_path(path)))
+
+    async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        await self._misbehave()
+        self._opened.append(os.fsdecode(path))
+        return super().open(path, pflags, attrs)
+
+    async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+        await self._misbehave()
+        self._faults.before_read(Path(os.fsdecode(file_obj.name)), offset)
+        if self._faults.drop_on_read is not None and offset >= self._faults.drop_on_read:
+            self.connection.abort()
+        return os.pread(file_obj.fileno(), size, offset)
+
+    async def close(self, file_obj: object) -> None:
+        await self._misbehave()
+        super().close(file_obj)
+        if self._faults.close_fails:
+            raise asyncssh.SFTPFailure("the store did not commit")
+
+    async def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        await self._misbehave()
+        local = self._local(path)
+        self._faults.before_stat(local)
+        return self._attributes(local.lstat())
+
+    async def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        await self._misbehave()
+        return self._attributes(self._local(path).stat())
+
+    async def fstat(self, file_obj: Any) -> asyncssh.SFTPAttrs:
+        await self._misbehave()
+        return self._attributes(os.fstat(file_obj.fileno()))
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        await self._misbehave()
+        directory = self._local(path)
+        entries = sorted(directory.iterdir())
+        for shown, entry in enumerate(entries * (2 if self._faults.doubled_names else 1)):
+            if shown == self._faults.freeze_after_names:
+                await asyncio.Event().wait()
+            if shown == self._faults.fail_listing_after:
+                self._faults.fail_listing_after = None
+                raise asyncssh.SFTPFailure("too many requests")
+            yield asyncssh.SFTPName(os.fsencode(entry.name), attrs=self._attributes(entry.lstat()))
+        for name in self._faults.extra_names:
+            yield asyncssh.SFTPName(name, attrs=asyncssh.SFTPAttrs(size=1, permissions=0o100644, atime=0, mtime=0))
+
+
+class _Ssh(asyncssh.SSHServer):
+    def __init__(self, root: Path, faults: Faults, opened: list[str], logins: list[str]) -> None:
+        self._logins = logins
+        self._root = root
+        self._faults = faults
+        self._opened = opened
+        self._sessions = 0
+
+    def begin_auth(self, username: str) -> bool:
+        self._logins.append(username)
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return (username, password) == (USERNAME, PASSWORD)
+
+    def session_requested(self) -> SSHServerStreamSession[bytes] | bool:
+        self._sessions += 1
+        limit = self._faults.refuse_sessions_after
+        if limit is not None and self._sessions > limit:
+            return False
+        return SSHServerStreamSession(
+            None, lambda channel: _Sftp(channel, self._root, self._faults, self._opened), sftp_version=3
+        )
+
+
+class FaultySftp:
+    """``with FaultySftp(root) as server:`` serves ``root`` as ``/`` on ``server.port`` of 127.0.0.1.
+
+    Keyword arguments limit the algorithms that it offers, by asyncssh's names (``encryption_algs=["aes128-cbc"]``).
+
+    Attributes:
+        faults: What goes wrong; nothing at first.
+        fingerprint: ``SHA256:…`` of the host key.
+        opened: Paths that were opened so far, in order: a file that is only listed must not be among them.
+        logins: Users that tried to log in; empty means that no credential was sent.
+    """
+
+    host = "127.0.0.1"
+    username = USERNAME
+    password = PASSWORD
+
+    def __init__(self, root: Path, **algorithms: list[str]) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root.resolve()
+        self.faults = Faults()
+        self.opened: list[str] = []
+        self.logins: list[str] = []
+        self.port = 0
+        self._algorithms = algorithms
+        self._key = asyncssh.generate_private_key("ssh-ed25519")
+        self.fingerprint: str = self._key.get_fingerprint()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="faulty-sftp", daemon=True)
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._connections: set[asyncssh.SSHServerConnection] = set()
+
+    async def _listen(self) -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            self.host,
+            0,
+            server_factory=lambda: _Ssh(self.root, self.faults, self.opened, self.logins),
+            server_host_keys=[self._key],
+            acceptor=self._connections.add,
+            encoding=None,
+            **self._algorithms,
+        )
+
+    async def _close(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+            await self._acceptor.wait_closed()
+        for connection in self._connections:
+            connection.abort()
+        # One turn of the loop lets aborted connections end their tasks.
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._acceptor = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self.port = self._acceptor.get_port()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()

@@ -1,0 +1,123 @@
+"""One run of the inbound flow as a process of its own, so that a test can stop or kill it.
+
+Forked from a process that has everything imported, so that a run begins in milliseconds. ``stop_before_send`` stops it
+(SIGSTOP) between the first committed intent and the first byte of its request.
+"""
+
+import dataclasses
+import datetime as dt
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self
+
+from mlc_dagster.ledger.database import open_ledger
+from mlc_dagster.ledger.process import process_name
+from mlc_dagster.ledger.windows import RunWanted
+from mlc_dagster.settings import load_settings
+from mlc_dagster.stampli import sending
+from mlc_dagster.stampli.steps import post_step, receive_step, validate_step
+from mlc_dagster.stampli.window import hold_window
+from mlc_dagster.stampli.wiring import connect_inbound, ledger_url
+from mlc_dagster.vault import SecretResolver
+from mlc_dagster_tests.servers.rehearsal import MovableClock, Rehearsal
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__])
+
+
+class RunProcess:
+    """A run in a process of its own; killed at the end of the block, if need be."""
+
+    def __init__(self, flow: Rehearsal, wanted: RunWanted, *, stop_before_send: bool = False) -> None:
+        self._answer, theirs = _PROCESSES.Pipe(duplex=False)
+        self.process = _PROCESSES.Process(
+            target=_run,
+            args=(theirs, flow.config, wanted, flow.clock.offset, stop_before_send),
+            daemon=True,
+        )
+        self.process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def wait_stopped(self, timeout: float = 30.0) -> None:
+        """Waits until the process has stopped itself."""
+        deadline = time.monotonic() + timeout
+        stat = Path(f"/proc/{self.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            if time.monotonic() > deadline:
+                raise TimeoutError("the run did not stop itself")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until nothing of it runs any more."""
+        self.process.kill()
+        self.process.join(10)
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def result(self, timeout: float = 40.0) -> dict[str, Any]:
+        """What posting did, or ``error``: the name of what ended the run."""
+        if not self._answer.poll(timeout):
+            raise TimeoutError("the run did not end")
+        found: dict[str, Any] = self._answer.recv()
+        self.process.join(10)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.is_alive():
+            self.kill()
+        self._answer.close()
+
+
+def _stop_before_send() -> None:
+    create = sending.create
+    stopped = False
+
+    async def stopping(*arguments: Any, **named: Any) -> Any:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await create(*arguments, **named)
+
+    sending.create = stopping
+
+
+def _run(answer: Connection, config: Path, wanted: RunWanted, offset: dt.timedelta, stop_before_send: bool) -> None:
+    if stop_before_send:
+        _stop_before_send()
+    settings = load_settings(config)
+    secrets = SecretResolver({}, settings.root)
+    clock = MovableClock()
+    clock.advance(offset.total_seconds())
+    ledger = open_ledger(ledger_url(settings, secrets), clock=clock)
+    inbound = connect_inbound(settings, secrets, ledger)
+    start, generation = wanted.window_start, wanted.generation
+    run_id = f"process-{os.getpid()}"
+    owner = f"{process_name(os.getpid())}|{run_id}"
+    try:
+        with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=False) as held:
+            receive_step(inbound, held)
+        with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=False) as held:
+            validate_step(inbound, held)
+        with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=True) as held:
+            report = post_step(inbound, held)
+    except Exception as error:  # noqa: BLE001 - the test judges it
+        answer.send({"error": type(error).__name__, "text": str(error)})
+    else:
+        answer.send(dataclasses.asdict(report.posting))
+    finally:
+        ledger.close()
