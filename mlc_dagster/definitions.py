@@ -14,7 +14,8 @@ import dagster as dg
 from mlc_dagster.automation.jobs import build_flow, wiring_of
 from mlc_dagster.automation.sensors import build_sensors
 from mlc_dagster.resources import Progress
-from mlc_dagster.settings import Settings, find_settings_file, load_settings, parse_settings
+from mlc_dagster.settings import Settings
+from mlc_dagster.settings_file import find_settings_file, load_settings, parse_settings
 
 SANDBOX_FOLDER = ".mlc-sandbox"
 
@@ -35,7 +36,7 @@ def build_defs(
         progress: hears how runs in this process get on.
 
     Raises:
-        SettingsError: there is no flow in the settings, or the ledger's address shows a password.
+        SettingsError: there is no flow in the settings.
     """
     wiring = wiring_of(settings, environ=environ, progress=progress)
     flow = build_flow(wiring, resource_overrides=resource_overrides)

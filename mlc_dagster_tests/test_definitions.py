@@ -11,7 +11,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from mlc_dagster.definitions import build_defs, definition_settings
-from mlc_dagster.settings import Settings, SettingsError, load_settings, parse_settings
+from mlc_dagster.settings import Settings, SettingsError
+from mlc_dagster.settings_file import load_settings, parse_settings
 
 SHIPPED = Path(__file__).resolve().parent.parent / "mlc_dagster" / "sandbox" / "mlc.yaml"
 

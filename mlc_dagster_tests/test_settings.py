@@ -10,7 +10,8 @@ import pydantic
 import pytest
 import yaml
 
-from mlc_dagster.settings import Settings, SettingsError, find_settings_file, is_loopback, load_settings, parse_settings
+from mlc_dagster.settings import Settings, SettingsError, is_loopback
+from mlc_dagster.settings_file import find_settings_file, load_settings, parse_settings
 
 MINIMAL = """
 fusion:

@@ -222,8 +222,9 @@ class _OneShot:
             run_config=self._config,
             raise_on_error=False,
         )
-        self._outcome.windows.append(window_result(result, key, generation, kind))
-        for failure in failures_of(result, key):
+        failures = list(failures_of(result, key))
+        self._outcome.windows.append(window_result(result, key, generation, kind, failures))
+        for failure in failures:
             if failure.kind is FailureKind.BUSY:
                 self._outcome.notes.append(failure.text)
             else:

@@ -38,7 +38,9 @@ class WindowResult:
     run_id: str
     success: bool
     outcome: str
-    """What ``posted_fusion_invoices`` said: posted, settled, waiting, differs, unchanged; ``failed`` without it."""
+    """What ``posted_fusion_invoices`` said: posted, settled, waiting, differs, unchanged.
+
+    Without it ``failed``, or ``busy`` where another run holds the window."""
     numbers: dict[str, int] = field(default_factory=dict[str, int])
     """posted, confirmed, adopted, already_in_fusion, parked, refused, unknown, left_waiting, requests …"""
     differences: tuple[str, ...] = ()

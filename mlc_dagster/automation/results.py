@@ -1,6 +1,6 @@
 """Reads a run that was executed in this process: what its assets reported, which controls held, why a step failed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
@@ -13,7 +13,11 @@ _DIFFERENCES = "table_of_differences"
 
 
 def window_result(
-    result: dg.ExecuteInProcessResult, key: str, generation: int | None, kind: GenerationKind
+    result: dg.ExecuteInProcessResult,
+    key: str,
+    generation: int | None,
+    kind: GenerationKind,
+    failures: Iterable[RunFailure] = (),
 ) -> WindowResult:
     """What the run said, as plain data."""
     said = {
@@ -28,13 +32,14 @@ def window_result(
     differences = list(_differences(posted.get(_DIFFERENCES)))
     if isinstance(files, dg.IntMetadataValue) and files.value:
         differences.append(f"{files.value} invoices read from the archived files differ from the ledger")
+    busy = any(failure.kind is FailureKind.BUSY for failure in failures)
     return WindowResult(
         window=key,
         generation=generation,
         kind=str(kind),
         run_id=result.run_id,
         success=result.success,
-        outcome=str(outcome.value) if outcome is not None else "failed",
+        outcome=str(outcome.value) if outcome is not None else "busy" if busy else "failed",
         numbers={name: value for name, value in numbers.items() if value is not None},
         differences=tuple(differences),
         checks={check.check_name: check.passed for check in result.get_asset_check_evaluations()},

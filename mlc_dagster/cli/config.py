@@ -14,7 +14,8 @@ import typer
 from mlc_dagster.cli.context import ConfigOption, JsonOption, config_path
 from mlc_dagster.cli.errors import CommandError, Exit, explain
 from mlc_dagster.cli.output import add_rows, console, print_json, table
-from mlc_dagster.settings import Settings, StampliSettings, load_settings
+from mlc_dagster.settings import Settings, StampliSettings
+from mlc_dagster.settings_file import load_settings
 from mlc_dagster.vault import SecretError, SecretResolver
 
 DURATION = r"^\d+(\.\d+)? *(ms|s|m|h|d)?$"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlc_dagster.cli.errors import CommandError
-from mlc_dagster.settings import Settings, find_settings_file, load_settings
+from mlc_dagster.settings import Settings
+from mlc_dagster.settings_file import find_settings_file, load_settings
 from mlc_dagster.vault import SecretResolver
 
 if TYPE_CHECKING:

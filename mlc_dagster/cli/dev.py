@@ -18,7 +18,7 @@ from mlc_dagster.cli.context import Workplace
 from mlc_dagster.cli.dagster_home import prepare_home
 from mlc_dagster.cli.sandbox import FOLDER, DirOption
 from mlc_dagster.cli.sandbox_process import SandboxProcess, running_sandbox
-from mlc_dagster.settings import load_settings
+from mlc_dagster.settings_file import load_settings
 
 _ENDS_WITHIN = 30.0
 _GROUP_ENDS_WITHIN = 5.0

@@ -115,14 +115,7 @@ class LedgerResource(dg.ConfigurableResource):
 
     @classmethod
     def of(cls, settings: LedgerSettings, wiring: Wiring) -> Self:
-        """As mlc.yaml says.
-
-        Raises:
-            SettingsError: ``ledger.url`` has a password in it, which everybody would read in the UI.
-        """
-        if settings.url is not None and _has_password(settings.url):
-            fault = "ledger.url: has a password in it; put the whole address into a secret and write ledger.url_secret"
-            raise SettingsError(str(wiring.settings.root / "mlc.yaml"), [fault])
+        """As mlc.yaml says, which refuses an address with a password: everybody would read it in the UI."""
         return cls(url=settings.url, url_secret=settings.url_secret, wiring=wiring)
 
     def open(self) -> "Ledger":
@@ -157,12 +150,6 @@ class LedgerResource(dg.ConfigurableResource):
         return f"LedgerResource({self.url or self.url_secret or 'in data_dir'})"
 
     __str__ = __repr__
-
-
-def _has_password(url: str) -> bool:
-    from sqlalchemy import make_url
-
-    return make_url(url).password is not None
 
 
 def _checked(part: Part, changed: dict[str, object]) -> Part:

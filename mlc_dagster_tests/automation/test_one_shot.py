@@ -4,6 +4,8 @@ import datetime as dt
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -180,6 +182,21 @@ def test_window_held_by_another_run_is_left_to_it(flow: DagsterFlow) -> None:
     assert outcome.exit_code == 0
     assert "is being worked on by process" in outcome.notes[0]
     assert outcome.failures == []
+    assert [result.outcome for result in outcome.windows] == ["busy"]
+
+
+def test_two_calls_at_once_post_once(flow: DagsterFlow) -> None:
+    """Cron's call overlaps with a person's: each invoice is in Fusion once, and neither call ends in a stack trace."""
+    rows = [row for n in range(20) for row in invoice_rows("1.00", invoice_id=str(n), invoice_number=f"I-{n}")]
+    flow.drop(1, rows)
+    flow.poll(wait=False)
+    with dg.DagsterInstance.ephemeral() as other, ThreadPoolExecutor(2) as both:
+        calls = [both.submit(replace(flow, instance=instance).poll) for instance in (flow.instance, other)]
+        outcomes = [call.result() for call in calls]
+    assert [outcome.exit_code for outcome in outcomes] == [0, 0]
+    books = flow.remote.fusion.books
+    assert (books.totals(), books.duplicates()) == ({"USD": Decimal(20)}, [])
+    assert books.count("POST", "invoices") == 20
 
 
 def test_windows_without_files_are_marked_without_a_run(flow: DagsterFlow) -> None:
@@ -208,7 +225,7 @@ import sys
 from pathlib import Path
 import dagster as dg
 from mlc_dagster.automation.one_shot import run_inbound
-from mlc_dagster.settings import load_settings
+from mlc_dagster.settings_file import load_settings
 with dg.DagsterInstance.local_temp(sys.argv[2]) as instance:
     print(run_inbound(load_settings(Path(sys.argv[1])), instance=instance).posted)
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlc_dagster.cli.config import DURATION, starter
-from mlc_dagster.settings import parse_settings
+from mlc_dagster.settings_file import parse_settings
 from mlc_dagster_tests.cli.conftest import Polled, json_of, run_mlc
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 
 from mlc_dagster.cli.context import Workplace
 from mlc_dagster.cli.demo.accounts import Side, books_side, faults_of, file_accounts, ledger_side
-from mlc_dagster.settings import load_settings
+from mlc_dagster.settings_file import load_settings
 from mlc_dagster_tests.cli.conftest import Polled
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from mlc_dagster.settings import load_settings
+from mlc_dagster.settings_file import load_settings
 from mlc_dagster_tests.cli.conftest import run_mlc
 
 MLC = [sys.executable, "-m", "mlc_dagster.cli"]

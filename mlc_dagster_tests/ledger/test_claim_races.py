@@ -57,12 +57,12 @@ def test_of_many_workers_one_gets_the_invoice(ledger: Ledger, attempt: int) -> N
     assert results.count(None) == RACERS - 1
 
 
-def test_processes_with_ledgers_of_their_own_race_alike(ledger: Ledger, ledger_url: str, clock: HandClock) -> None:
+def test_processes_with_ledgers_of_their_own_race_alike(ledger: Ledger, prepared_url: str, clock: HandClock) -> None:
     """Nothing of the decision lives in memory: each racer opens the ledger by its address."""
     with ledger.transaction() as transaction:
         file = add_file(transaction)
         keys = [add_invoice(transaction, file=file) for _ in range(4)]
-    ledgers = [open_ledger(ledger_url, clock=clock) for _ in keys]
+    ledgers = [open_ledger(prepared_url, clock=clock) for _ in keys]
     results = race([lambda own=own, key=key: claim_now(own, key) for own, key in zip(ledgers, keys, strict=True)])
     for own in ledgers:
         own.close()

@@ -111,18 +111,18 @@ def test_writing_goes_on_after_reading_on_the_same_connection(ledger: Ledger) ->
     assert setting(ledger, "n2") == "v"
 
 
-def test_without_a_clock_the_time_is_utc_and_now(ledger_url: str) -> None:
+def test_without_a_clock_the_time_is_utc_and_now(prepared_url: str) -> None:
     """On PostgreSQL it is the database's: hosts may disagree, leases may not."""
-    ledger = open_ledger(ledger_url)
+    ledger = open_ledger(prepared_url)
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=5)
     assert before < ledger.now() < before + dt.timedelta(seconds=60)
     assert ledger.now().tzinfo is dt.UTC
     ledger.close()
 
 
-def test_a_transaction_that_waited_for_its_turn_carries_the_time_of_its_turn(ledger_url: str) -> None:
+def test_a_transaction_that_waited_for_its_turn_carries_the_time_of_its_turn(prepared_url: str) -> None:
     """SQLite's writers wait for each other before they begin: a lease counted from before that would be too short."""
-    ledger = open_ledger(ledger_url)
+    ledger = open_ledger(prepared_url)
     if ledger.engine.dialect.name != "sqlite":
         ledger.close()
         pytest.skip("on PostgreSQL only rows are waited for")

@@ -9,14 +9,16 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger import invoices, schema, submissions
 from mlc_dagster.ledger.database import Ledger, Transaction
-from mlc_dagster.ledger.states import InvoiceState
+from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
 from mlc_dagster.ledger.submissions import Phase
 from mlc_dagster.ledger.windows import finish_generation, plan_retries, runs_wanted
 from mlc_dagster_tests.ledger.population import (
     FEED,
     WINDOW,
     HandClock,
+    add_file,
     add_invoice,
+    add_occurrence,
     add_window,
     intend,
     race,
@@ -176,3 +178,34 @@ def test_an_attempt_of_another_windows_generation_counts_for_the_home_window(led
             == {WINDOW}
             == {reading.value(sa.select(schema.invoice.c.window_start).where(schema.invoice.c.id == key))}
         )
+
+
+def test_when_nothing_new_may_be_sent_only_the_rest_is_taken_up(ledger: Ledger, clock: HandClock) -> None:
+    """While too many outcomes are unknown: a run for invoices that may not be sent would end as it began."""
+    with ledger.transaction() as transaction:
+        add_invoice(transaction, InvoiceState.VALIDATED)
+        assert plan_retries(transaction, FEED, begin_new=False) == []
+        add_invoice(transaction, InvoiceState.RECEIVED)
+        assert plan_retries(transaction, FEED, begin_new=False) == [2]
+
+
+def test_an_appearance_that_waited_is_decided_in_its_own_window(ledger: Ledger) -> None:
+    """A revision that came while the outcome was unknown must not wait for another file to come."""
+    with ledger.transaction() as transaction:
+        add_window(transaction, LATER)
+        finish_generation(transaction, FEED, LATER, 1, {})
+        key = add_invoice(transaction, InvoiceState.UNKNOWN)
+        add_occurrence(transaction, add_file(transaction, start=LATER), key, OccurrenceOutcome.WAITING)
+        assert plan_retries(transaction, FEED) == []
+        transaction.execute(sa.update(schema.invoice).values(state="CONFIRMED"))
+        assert plan_retries(transaction, FEED) == [2]
+        [run] = runs_wanted(transaction, FEED)
+    assert run.window_start == LATER
+
+
+def test_an_appearance_waits_on_while_a_person_has_the_invoice(ledger: Ledger) -> None:
+    """Parked with its outcome unknown: a run could decide nothing, again and again."""
+    with ledger.transaction() as transaction:
+        key = add_invoice(transaction, InvoiceState.PARKED, reason="SUBMIT_UNKNOWN")
+        add_occurrence(transaction, add_file(transaction), key, OccurrenceOutcome.WAITING)
+        assert plan_retries(transaction, FEED) == []

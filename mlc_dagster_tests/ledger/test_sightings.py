@@ -53,12 +53,12 @@ def test_sightings_in_between_do_not_begin_the_wait_anew(ledger: Ledger, clock: 
     assert look(ledger, FILE) == [FILE]
 
 
-def test_a_sighting_outlives_the_process_that_made_it(ledger: Ledger, ledger_url: str, clock: HandClock) -> None:
+def test_a_sighting_outlives_the_process_that_made_it(ledger: Ledger, prepared_url: str, clock: HandClock) -> None:
     """A one-shot run settles what an earlier run saw."""
     look(ledger, FILE)
     ledger.close()
     clock.advance(31)
-    again = open_ledger(ledger_url, clock=clock)
+    again = open_ledger(prepared_url, clock=clock)
     assert look(again, FILE) == [FILE]
     again.close()
 

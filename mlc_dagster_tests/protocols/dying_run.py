@@ -14,7 +14,7 @@ from mlc_dagster.ledger.archive import Archive, LocalArchive, Stored
 from mlc_dagster.ledger.database import open_ledger
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.windows import window_start
-from mlc_dagster.settings import load_settings
+from mlc_dagster.settings_file import load_settings
 from mlc_dagster.stampli.steps import receive_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster.stampli.wiring import connect_inbound

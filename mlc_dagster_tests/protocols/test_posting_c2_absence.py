@@ -139,20 +139,20 @@ def test_c2_deleted_last_control_row_stops_posting(flow: Rehearsal) -> None:
     assert posts(flow) == 1
 
 
-@pytest.mark.parametrize("number", ["O'Brien-7", "A#1", "50%/Ä", 'Q"1\\2'])
-def test_c2_number_that_cannot_be_asked_for_is_matched_here(flow: Rehearsal, number: str) -> None:
+def test_c2_number_that_cannot_be_asked_for_is_matched_here(flow: Rehearsal) -> None:
     """Fusion documents no escape in q: such a number is found by supplier and date, or it would be posted twice."""
+    odd = ["O'Brien-7", "A#1", "50%/Ä", 'Q"1\\2']
     clerk(flow)
-    flow.fusion.faults.add("commit_then_reset", path="invoices", count=1)
-    drop(flow, one(number))
+    flow.fusion.faults.add("commit_then_reset", path="invoices", count=len(odd))
+    drop(flow, [row for number in odd for row in one(number)])
     flow.process()
-    assert states(flow) == {number: "CONFIRMED"}
-    assert_books(flow, number)
-    assert posts(flow) == 1
-    drop(flow, one(number, invoice_id="another"), sequence=2)
+    assert states(flow) == dict.fromkeys(odd, "CONFIRMED")
+    assert_books(flow, *odd)
+    assert posts(flow) == len(odd)
+    drop(flow, [row for number in odd for row in one(number, invoice_id=f"again {number}")], sequence=2)
     flow.process()
-    assert posts(flow) == 1
-    assert_adds_up(flow, created=1, parked=1)
+    assert posts(flow) == len(odd)
+    assert_adds_up(flow, created=len(odd), parked=len(odd))
 
 
 def test_c2_number_that_cannot_be_asked_for_found_as_a_clerks(flow: Rehearsal) -> None:

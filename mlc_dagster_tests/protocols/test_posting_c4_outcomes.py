@@ -100,22 +100,13 @@ def test_c4_run_ends_though_fusion_refuses_for_ever(flow: Rehearsal) -> None:
     assert_adds_up(flow, created=3)
 
 
-LOST: list[dict[str, Any]] = [
-    {"kind": "commit_then_hang"},
-    {"kind": "commit_then_reset"},
-    {"kind": "cut_off", "method": "POST"},
-    *({"kind": "commit_then_status", "status": status} for status in (408, 409, 429, 500, 502, 503, 504)),
-    {"kind": "commit_then_status", "status": 200, "body": "<html>welcome</html>"},
-]
-
-
-@pytest.mark.parametrize("lost", LOST, ids=lambda lost: f"{lost['kind']}-{lost.get('status', '')}")
-def test_c4_stored_and_not_answered_is_adopted(flow: Rehearsal, lost: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lost", ["commit_then_hang", "commit_then_reset", "cut_off"])
+def test_c4_stored_and_not_answered_is_adopted(flow: Rehearsal, lost: str) -> None:
     """Fusion stored it and we do not know: found by the look-up, adopted, never sent again."""
-    flow.change_config({"fusion": {"request_timeout": 1.5}})
+    flow.change_config({"fusion": {"request_timeout": 1}})
     drop(flow, one("INV-0"))
     flow.process()
-    flow.fusion.faults.add(path="invoices", count=1, **lost)
+    flow.fusion.faults.add(lost, method="POST", path="invoices", count=1)
     drop(flow, many(3), sequence=2)
     [(_, _, report)] = flow.process()
     assert (report.posting.created, report.posting.adopted) == (2, 1)
@@ -125,19 +116,29 @@ def test_c4_stored_and_not_answered_is_adopted(flow: Rehearsal, lost: dict[str, 
     assert_adds_up(flow, created=4)
 
 
-NOT_STORED: list[dict[str, Any]] = [
-    {"kind": "hang"},
-    {"kind": "reset"},
-    *({"kind": "status", "status": status} for status in (408, 409, 500, 502, 504)),
-]
-
-
-@pytest.mark.parametrize("lost", NOT_STORED, ids=lambda lost: f"{lost['kind']}-{lost.get('status', '')}")
-def test_c4_unknown_and_not_stored_is_sent_once_more_after_two_absences(flow: Rehearsal, lost: dict[str, Any]) -> None:
-    """Two look-ups half a wait apart must both show the control row and not the invoice."""
-    flow.change_config({"fusion": {"request_timeout": 1.5}})
+def test_c4_stored_and_answered_with_an_error_is_adopted(flow: Rehearsal) -> None:
+    """Whatever a gateway says of a request that was stored, one invoice each: looked up, adopted, never sent again."""
+    statuses = (200, 408, 409, 429, 500, 502, 503, 504)
     clerk(flow)
-    flow.fusion.faults.add(method="POST", path="invoices", count=1, **lost)
+    for place, status in enumerate(statuses):
+        flow.fusion.faults.add(
+            "commit_then_status", path="invoices", status=status, body="<html>hm</html>", skip=place, count=1
+        )
+    drop(flow, many(len(statuses)))
+    [(_, _, report)] = flow.process()
+    assert (report.posting.created, report.posting.adopted) == (0, len(statuses))
+    assert_books(flow, *numbers(len(statuses)))
+    assert posts(flow) == len(statuses)
+    assert set(states(flow).values()) == {"CONFIRMED"}
+    assert_adds_up(flow, created=len(statuses))
+
+
+@pytest.mark.parametrize("lost", ["hang", "reset"])
+def test_c4_unknown_and_not_stored_is_sent_once_more_after_two_absences(flow: Rehearsal, lost: str) -> None:
+    """Two look-ups half a wait apart must both show the control row and not the invoice."""
+    flow.change_config({"fusion": {"request_timeout": 1}})
+    clerk(flow)
+    flow.fusion.faults.add(lost, method="POST", path="invoices", count=1)
     drop(flow, one("INV-1"))
     flow.process()
     first, second = attempts(flow)
@@ -151,6 +152,22 @@ def test_c4_unknown_and_not_stored_is_sent_once_more_after_two_absences(flow: Re
     assert_books(flow, "INV-1")
     assert posts(flow) == 2
     assert_adds_up(flow, created=1)
+
+
+def test_c4_error_that_leaves_it_open_is_unknown_and_not_refused(flow: Rehearsal) -> None:
+    """408, 409, 500, 502 and 504 do not say that nothing was stored, so each wants its two absences."""
+    statuses = [408, 409, 500, 502, 504]
+    clerk(flow)
+    for place, status in enumerate(statuses):
+        flow.fusion.faults.add("status", method="POST", path="invoices", status=status, skip=place, count=1)
+    drop(flow, many(len(statuses)))
+    flow.process()
+    unknown = [row for row in attempts(flow) if row["attempt"] == 1]
+    assert sorted(row["http_status"] for row in unknown) == statuses
+    assert {(row["phase"], row["absences"]) for row in unknown} == {("ABSENT", 2)}
+    assert_books(flow, *numbers(len(statuses)))
+    assert posts(flow) == 2 * len(statuses)
+    assert_adds_up(flow, created=len(statuses))
 
 
 def test_c4_stored_between_the_two_look_ups_is_adopted(flow: Rehearsal) -> None:

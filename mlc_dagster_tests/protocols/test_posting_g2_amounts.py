@@ -2,8 +2,6 @@
 
 from decimal import Decimal
 
-import pytest
-
 from mlc_dagster_tests.protocols.posting import (
     assert_adds_up,
     assert_books,
@@ -20,29 +18,33 @@ from mlc_dagster_tests.protocols.posting import (
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 
 AMOUNTS = [
-    ("USD", "1082.50", b"1082.50"),
-    ("USD", "0.10", b"0.10"),
-    ("USD", "9007199254740993.01", b"9007199254740993.01"),
-    ("USD", "5000000000000000.00", b"5000000000000000.00"),
-    ("JPY", "1234567", b"1234567"),
-    ("JPY", "9007199254740993", b"9007199254740993"),
-    ("KWD", "1.005", b"1.005"),
-    ("KWD", "4503599627370.497", b"4503599627370.497"),
+    ("USD", "1082.50"),
+    ("USD", "0.10"),
+    ("USD", "9007199254740993.01"),
+    ("USD", "5000000000000000.00"),
+    ("JPY", "1234567"),
+    ("JPY", "9007199254740993"),
+    ("KWD", "1.005"),
+    ("KWD", "4503599627370.497"),
 ]
 
 
-@pytest.mark.parametrize(("currency", "amount", "written"), AMOUNTS)
-def test_g2_amounts_reach_fusion_digit_by_digit(flow: Rehearsal, currency: str, amount: str, written: bytes) -> None:
+def test_g2_amounts_reach_fusion_digit_by_digit(flow: Rehearsal) -> None:
     """Neither a float (2^53, 1.005) nor an exponent (5E+15) nor a string on the way into the books."""
-    drop(flow, one("INV-1", amount, currency=currency))
+    rows = [one(f"INV-{place}", amount, currency=currency) for place, (currency, amount) in enumerate(AMOUNTS)]
+    drop(flow, [row for lines in rows for row in lines])
     flow.process()
-    [stored] = ours(flow)
-    assert (stored.currency, stored.amount, stored.lines[0].amount) == (currency, Decimal(amount), Decimal(amount))
-    body = attempts(flow)[0]["body"]
-    assert b'"InvoiceAmount":' + written + b"," in body
-    assert b'"LineAmount":' + written + b"," in body
-    assert states(flow) == {"INV-1": "CONFIRMED"}
-    assert_adds_up(flow, created=1)
+    stored = {booked.number: booked for booked in ours(flow)}
+    for place, (currency, amount) in enumerate(AMOUNTS):
+        number = f"INV-{place}"
+        booked = stored[number]
+        exact = Decimal(amount)
+        assert (booked.currency, booked.amount, booked.lines[0].amount) == (currency, exact, exact)
+        body = attempts(flow, number)[0]["body"]
+        assert f'"InvoiceAmount":{amount},'.encode() in body
+        assert f'"LineAmount":{amount},'.encode() in body
+    assert set(states(flow).values()) == {"CONFIRMED"}
+    assert_adds_up(flow, created=len(AMOUNTS))
 
 
 def test_g2_cents_off_by_one_are_seen_at_read_back(flow: Rehearsal) -> None:

@@ -19,7 +19,8 @@ from mlc_dagster.ledger.windows import RunWanted
 from mlc_dagster.sandbox.seed import Seed
 from mlc_dagster.sandbox.server import FusionSandbox
 from mlc_dagster.sandbox.sftp import SandboxSftp
-from mlc_dagster.settings import Settings, load_settings
+from mlc_dagster.settings import Settings
+from mlc_dagster.settings_file import load_settings
 from mlc_dagster.stampli.feed import FirstContact, Poll, decide_first_contact, poll_folder
 from mlc_dagster.stampli.inbound import Inbound
 from mlc_dagster.stampli.steps import PostReport, ReceiveReport, ValidateReport, post_step, receive_step, validate_step

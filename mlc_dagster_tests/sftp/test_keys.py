@@ -95,6 +95,7 @@ def test_a_wrong_passphrase_is_named(form: PrivateFormat) -> None:
         ("hunter2", "not a whole"),
         ("", "not a whole"),
     ],
+    ids=["public", "putty", "certificate", "password", "empty"],
 )
 def test_what_is_no_private_key_is_named(text: str, words: str) -> None:
     """The usual mix-ups each get their own sentence."""
@@ -131,6 +132,7 @@ FINGERPRINT = fingerprint_of(LINE)
         (f"[sftp.example.com]:2222,[192.0.2.1]:2222 {LINE} a comment", "ssh-ed25519"),
         (f"|1|c2FsdA==|aGFzaA== {LINE}", "ssh-ed25519"),
     ],
+    ids=["fingerprint", "padded", "line", "hosts-and-comment", "hashed-host"],
 )
 def test_pins_are_read_in_both_forms(text: str, family: str | None) -> None:
     """What ssh-keygen -l prints and what ssh-keyscan prints mean the same key."""
@@ -151,6 +153,7 @@ def test_pins_are_read_in_both_forms(text: str, family: str | None) -> None:
         ("sftp.example.com", "neither"),
         ("", "neither"),
     ],
+    ids=["short", "base64", "md5", "bare-md5", "revoked", "authority", "damaged", "host-only", "empty"],
 )
 def test_what_is_no_pin_is_refused(text: str, words: str) -> None:
     """A pin that is quietly ignored would be a server that is not checked."""

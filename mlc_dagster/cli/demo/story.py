@@ -31,7 +31,7 @@ from mlc_dagster.cli.sandbox_process import SandboxProcess
 from mlc_dagster.ledger import audit
 from mlc_dagster.sandbox.exports import StampliExport
 from mlc_dagster.sandbox.samples import MISSING_SUPPLIER, MISSING_SUPPLIER_NAME, SampleFile
-from mlc_dagster.settings import load_settings
+from mlc_dagster.settings_file import load_settings
 from mlc_dagster.stampli.feed import decide_first_contact
 
 if TYPE_CHECKING:
