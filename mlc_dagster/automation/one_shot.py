@@ -17,7 +17,7 @@ import dagster as dg
 from mlc_dagster.assets.failures import FailureKind, kind_of, said
 from mlc_dagster.assets.holding import PROCESS_TAG
 from mlc_dagster.automation.dead_runs import fail_dead_runs
-from mlc_dagster.automation.jobs import INBOUND_JOB, build_flow, inbound_resources, wiring_of
+from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB, build_flow, inbound_resources, wiring_of
 from mlc_dagster.automation.outcome import InboundOutcome, RunFailure, WaitingFile
 from mlc_dagster.automation.results import failures_of, window_result
 from mlc_dagster.automation.windows import empty_events, ready, run_tags
@@ -96,7 +96,8 @@ class _OneShot:
         try:
             outcome.dead_runs = fail_dead_runs(self._instance)
             wiring = wiring_of(self._settings, environ=self._environ, progress=self._progress)
-            self._job = build_flow(wiring).resolve_job_def(INBOUND_JOB)
+            self._flow = build_flow(wiring)
+            self._job = self._flow.resolve_job_def(INBOUND_JOB)
             # The resource's own life cycle: the ledger is sealed and closed at the end, whatever happens.
             with dg.build_resources(
                 {"inbound": inbound_resources(wiring)["inbound"]}, instance=self._instance
@@ -157,12 +158,13 @@ class _OneShot:
                 break
             for run in there:
                 self._execute(run.window_start, run.generation, run.kind)
+        self._observe(inbound)
         with inbound.ledger.reading() as reading:
             self._outcome.waiting = [WaitingFile(row["path"], row["note"]) for row in list_sightings(reading, FEED)]
 
     def _probe_cures(self, inbound: "Inbound") -> None:
         """What was parked and is cured goes through in this call. Fusion being down must not keep files from coming."""
-        from mlc_dagster.ledger.invoices import list_invoices
+        from mlc_dagster.ledger.invoice_views import list_invoices
         from mlc_dagster.ledger.states import InvoiceState
         from mlc_dagster.stampli.steps import observe_step
 
@@ -175,6 +177,21 @@ class _OneShot:
             if kind_of(error) is FailureKind.UNEXPECTED:
                 raise
             self._outcome.failures.append(RunFailure(kind_of(error), said(error), "poll"))
+
+    def _observe(self, inbound: "Inbound") -> None:
+        """Statuses of posted invoices, as often as the daemon would ask: a call from cron follows them as well."""
+        from mlc_dagster.ledger.observations import observation_due
+
+        with inbound.ledger.reading() as reading:
+            if not observation_due(reading, dt.timedelta(seconds=self._settings.retry.check_every)):
+                return
+        result = self._flow.resolve_job_def(STATUS_JOB).execute_in_process(
+            instance=self._instance,
+            tags={PROCESS_TAG: process_name(os.getpid())},
+            run_config=self._config,
+            raise_on_error=False,
+        )
+        self._outcome.failures += failures_of(result, None)
 
     def _look(self, inbound: "Inbound") -> "Poll":
         from mlc_dagster.stampli.feed import poll_folder

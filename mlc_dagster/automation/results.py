@@ -52,7 +52,7 @@ def _differences(value: object) -> Iterator[str]:
             yield f"{record.data['what']}: {record.data['invoice']}"
 
 
-def failures_of(result: dg.ExecuteInProcessResult, key: str) -> Iterator[RunFailure]:
+def failures_of(result: dg.ExecuteInProcessResult, key: str | None) -> Iterator[RunFailure]:
     """Why steps of the run failed, and which controls did not hold."""
     told = False
     checks = result.get_asset_check_evaluations()

@@ -92,7 +92,7 @@ def _status_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Sen
     def fusion_invoice_status_sensor(
         context: dg.SensorEvaluationContext, inbound: InboundResource
     ) -> dg.RunRequest | dg.SkipReason:
-        from mlc_dagster.ledger.invoices import something_to_observe
+        from mlc_dagster.ledger.observations import something_to_observe
 
         fail_dead_runs(context.instance)
         try:

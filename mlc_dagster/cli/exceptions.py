@@ -82,7 +82,7 @@ def remedy_of(code: str | None) -> str:
 
 def _invoices(reading: Transaction) -> Iterator[dict[str, Any]]:
     from mlc_dagster.cli.invoice_sheet import difference_texts, sentence
-    from mlc_dagster.ledger.invoices import list_invoices
+    from mlc_dagster.ledger.invoice_views import list_invoices
     from mlc_dagster.ledger.states import InvoiceState as S
 
     for row in list_invoices(reading, states=list(S), limit=_ALL):

@@ -9,7 +9,7 @@ import typer
 
 from mlc_dagster.cli.output import add_rows, age, console, file_name, minor_money, money, state_text, table, when
 from mlc_dagster.ledger.database import Row, Transaction
-from mlc_dagster.ledger.invoices import history
+from mlc_dagster.ledger.invoice_views import history
 from mlc_dagster.ledger.schema import fusion_observation
 from mlc_dagster.ledger.windows import window_key
 from mlc_dagster.stampli.reading import amount_of

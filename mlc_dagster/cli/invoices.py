@@ -11,6 +11,7 @@ from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.cli.files import named
 from mlc_dagster.cli.invoice_sheet import print_sheet, sheet
 from mlc_dagster.cli.output import add_rows, console, file_name, minor_money, print_json, state_text, table
+from mlc_dagster.ledger import invoice_views
 from mlc_dagster.ledger.database import Row, Transaction
 
 app = typer.Typer(no_args_is_help=True, help="Invoices: list, show, release, retry.")
@@ -30,13 +31,12 @@ def list_invoices(
     as_json: JsonOption = False,
 ) -> None:
     """Invoices with their state and Fusion's last known statuses."""
-    from mlc_dagster.ledger import invoices as ledger_invoices
     from mlc_dagster.ledger.states import InvoiceState
 
     states = [named(InvoiceState, text, "--state") for text in state or []]
     start = None if window is None else parse_window(window)
     with open_workplace(ctx, config).ledger() as ledger, ledger.reading() as reading:
-        rows = ledger_invoices.list_invoices(reading, states=states, number=number, window_start=start, limit=limit)
+        rows = invoice_views.list_invoices(reading, states=states, number=number, window_start=start, limit=limit)
     if as_json:
         print_json({"invoices": [summary(row) for row in rows]})
         return

@@ -12,13 +12,10 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import (
-    audit_event,
-    fusion_observation,
     invoice,
     invoice_occurrence,
     quarantined_row,
     source_file,
-    submission,
 )
 from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, OccurrenceOutcome, move
 
@@ -343,41 +340,6 @@ def mark_cured(transaction: Transaction, invoice_pk: int, detail: Mapping[str, A
         transaction.audit("invoice.cured", f"invoice:{invoice_pk}", **detail)
 
 
-def to_observe(transaction: Transaction, *, after: int = 0, limit: int = 500) -> list[Row]:
-    """Invoices that Fusion holds and has not accounted yet, over all windows, by key."""
-    return transaction.rows(
-        sa.select(invoice, fusion_observation.c.accounting_status)
-        .outerjoin(fusion_observation, fusion_observation.c.invoice_pk == invoice.c.id)
-        .where(
-            invoice.c.state.in_([str(InvoiceState.CREATED), str(InvoiceState.CONFIRMED)]),
-            fusion_observation.c.accounted_at.is_(None),
-            invoice.c.id > after,
-        )
-        .order_by(invoice.c.id)
-        .limit(limit)
-    )
-
-
-def keep_observation(transaction: Transaction, invoice_pk: int, seen: Mapping[str, Any], *, accounted: bool) -> bool:
-    """Store what Fusion shows of an invoice; True, with an audit event, when it differs from the time before."""
-    before = transaction.row(sa.select(fusion_observation).where(fusion_observation.c.invoice_pk == invoice_pk))
-    changed = before is None or any(before[name] != value for name, value in seen.items())
-    accounted_at = (before["accounted_at"] if before else None) or (transaction.now if accounted else None)
-    transaction.upsert(
-        fusion_observation,
-        [{"invoice_pk": invoice_pk, "observed_at": transaction.now, "accounted_at": accounted_at, **seen}],
-    )
-    if changed:
-        transaction.audit("invoice.observed", f"invoice:{invoice_pk}", **seen)
-    return changed
-
-
-def something_to_observe(transaction: Transaction) -> bool:
-    """True while any invoice is not accounted, or parked."""
-    parked = transaction.value(sa.select(invoice.c.id).where(invoice.c.state == str(InvoiceState.PARKED)).limit(1))
-    return parked is not None or bool(to_observe(transaction, limit=1))
-
-
 def waiting_occurrences(transaction: Transaction, window_start: dt.datetime | None = None) -> list[Row]:
     """Appearances that waited for an unknown outcome which is now known."""
     statement = (
@@ -428,57 +390,3 @@ def digests_of_file(transaction: Transaction, file_id: int) -> dict[tuple[str, s
         .where(invoice_occurrence.c.file_id == file_id)
     )
     return {(row["company_id"], row["source_key"]): row["digest"] for row in rows}
-
-
-def list_invoices(
-    transaction: Transaction,
-    *,
-    states: Collection[InvoiceState] = (),
-    number: str | None = None,
-    window_start: dt.datetime | None = None,
-    limit: int = 500,
-) -> list[Row]:
-    """Invoices with file and Fusion's last known statuses, for people; oldest first."""
-    statement = (
-        sa.select(
-            invoice,
-            source_file.c.path.label("file_path"),
-            invoice_occurrence.c.rows.label("file_rows"),
-            fusion_observation.c.validation_status,
-            fusion_observation.c.approval_status,
-            fusion_observation.c.paid_status,
-            fusion_observation.c.accounting_status,
-            fusion_observation.c.holds,
-            fusion_observation.c.observed_at,
-        )
-        .join(invoice_occurrence, invoice_occurrence.c.id == invoice.c.occurrence_id)
-        .join(source_file, source_file.c.id == invoice_occurrence.c.file_id)
-        .outerjoin(fusion_observation, fusion_observation.c.invoice_pk == invoice.c.id)
-        .order_by(invoice.c.id)
-        .limit(limit)
-    )
-    if states:
-        statement = statement.where(invoice.c.state.in_([str(state) for state in states]))
-    if number is not None:
-        statement = statement.where(sa.or_(invoice.c.number == number, invoice.c.source_key == number))
-    if window_start is not None:
-        statement = statement.where(invoice.c.window_start == window_start)
-    return transaction.rows(statement)
-
-
-def history(transaction: Transaction, invoice_pk: int) -> dict[str, list[Row]]:
-    """Everything the ledger holds of one invoice: appearances, attempts, audit events."""
-    return {
-        "occurrences": transaction.rows(
-            sa.select(invoice_occurrence, source_file.c.path, source_file.c.version)
-            .join(source_file, source_file.c.id == invoice_occurrence.c.file_id)
-            .where(invoice_occurrence.c.invoice_pk == invoice_pk)
-            .order_by(invoice_occurrence.c.id)
-        ),
-        "submissions": transaction.rows(
-            sa.select(submission).where(submission.c.invoice_pk == invoice_pk).order_by(submission.c.attempt)
-        ),
-        "events": transaction.rows(
-            sa.select(audit_event).where(audit_event.c.subject == f"invoice:{invoice_pk}").order_by(audit_event.c.id)
-        ),
-    }

@@ -13,7 +13,7 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import Control, Found, any_invoice, find_by_number, find_by_supplier, observe
 from mlc_dagster.fusion.q import is_plain
-from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger import control_rows
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.stampli.identity import number_key
 
@@ -94,7 +94,7 @@ class AbsenceProver:
     async def _control(self, unit: str) -> tuple[Control | None, bool]:
         """(control row, whether one was known already)."""
         with self._ledger.reading() as reading:
-            kept = submissions.control_for(reading, self._pod, unit)
+            kept = control_rows.control_for(reading, self._pod, unit)
         if kept is not None:
             return Control(*kept), True
         control = await self._another(unit)
@@ -103,7 +103,7 @@ class AbsenceProver:
     async def _ours_vanished(self, unit: str) -> bool:
         """We created invoices in the business unit, and Fusion shows none of them: it is no new business unit."""
         with self._ledger.reading() as reading:
-            created = submissions.created_in(reading, self._pod, unit)
+            created = control_rows.created_in(reading, self._pod, unit)
         return bool(created) and not await observe(self._client, created)
 
     async def shows_any(self, unit: str) -> bool:
@@ -122,7 +122,7 @@ class AbsenceProver:
         if not is_plain(record.number):
             return
         with self._ledger.transaction() as transaction:
-            submissions.keep_control(
+            control_rows.keep_control(
                 transaction, self._pod, unit, fusion_invoice_id=record.invoice_id, number=record.number
             )
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.files import Seen
-from mlc_dagster.ledger.submissions import MOST_UNKNOWN, unknown_count
+from mlc_dagster.ledger.recovery import unknown_count
+from mlc_dagster.ledger.submissions import MOST_UNKNOWN
 from mlc_dagster.ledger.windows import (
     GenerationKind,
     RunWanted,

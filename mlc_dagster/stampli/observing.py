@@ -15,6 +15,7 @@ from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import observe
 from mlc_dagster.fusion.q import is_plain
 from mlc_dagster.ledger import invoices as ledger_invoices
+from mlc_dagster.ledger import observations
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.stampli.absence import require_visible
@@ -65,7 +66,7 @@ async def observe_invoices(inbound: Inbound, client: FusionClient) -> Observatio
 
 def _next_chunk(inbound: Inbound, after: int) -> list[Row]:
     with inbound.ledger.reading() as reading:
-        return ledger_invoices.to_observe(reading, after=after, limit=_CHUNK)
+        return observations.to_observe(reading, after=after, limit=_CHUNK)
 
 
 async def _holds(
@@ -114,7 +115,7 @@ def _record(
                 "amount_paid": None if record.amount_paid is None else format(record.amount_paid, "f"),
                 "holds": held,
             }
-            summary.changed += ledger_invoices.keep_observation(transaction, row["id"], seen, accounted=accounted)
+            summary.changed += observations.keep_observation(transaction, row["id"], seen, accounted=accounted)
             summary.accounted += accounted
             summary.on_hold += bool(held)
             summary.validation[record.validation_status or "unknown"] += 1

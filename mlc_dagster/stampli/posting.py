@@ -16,8 +16,8 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import BusinessRefusal
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import read_back
+from mlc_dagster.ledger import control_rows, recovery, submissions
 from mlc_dagster.ledger import invoices as ledger_invoices
-from mlc_dagster.ledger import submissions
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import MOST_UNKNOWN, Intent, Phase, TakenBy
@@ -199,7 +199,7 @@ class WindowPosting:
         for intent in await self._claim([ready.row]):
             await self._post(intent, lease_end)
             with self._inbound.ledger.reading() as reading:
-                state = submissions.get_submission(reading, intent.submission_id)
+                state = recovery.get_submission(reading, intent.submission_id)
             if state["phase"] == Phase.CREATED:
                 found = await self._prover.look_up([sought_for(ready.row)])
                 record = found[ready.row["id"]].record
@@ -215,7 +215,7 @@ class WindowPosting:
     def _unblock(self) -> None:
         """The first invoice of a business unit, refused at first, was created meanwhile: the others may follow."""
         with self._inbound.ledger.reading() as reading:
-            opened = {u for u in self._blocked_units if submissions.created_in(reading, self._inbound.pod, u)}
+            opened = {u for u in self._blocked_units if control_rows.created_in(reading, self._inbound.pod, u)}
         if opened:
             self._blocked_units -= opened
             self._after, self._exhausted = 0, False
@@ -303,7 +303,7 @@ class WindowPosting:
     async def _there(self, row: Row, finding: Finding) -> None:
         """In Fusion before anything was sent; or sent, refused for everybody (403), and stored all the same."""
         with self._inbound.ledger.reading() as reading:
-            attempt = submissions.last_attempt(reading, row["id"])
+            attempt = recovery.last_attempt(reading, row["id"])
         if attempt is not None:
             fields = body_fields(attempt["body"])
             complete = await read_back(self._client, [record.invoice_id for record in finding.records])

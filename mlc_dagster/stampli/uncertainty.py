@@ -18,7 +18,7 @@ from mlc_dagster.fusion.errors import BusinessRefusal, FusionError
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import read_back
 from mlc_dagster.fusion.suppliers import read_supplier_by_id
-from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger import recovery, submissions
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.submissions import Intent, Phase
 from mlc_dagster.ledger.windows import window_held, window_key
@@ -86,7 +86,7 @@ class Uncertainty:
         wait = dt.timedelta(seconds=self._settings.ambiguous_wait)
 
         def change(transaction: Transaction) -> int:
-            return submissions.expire_intents(transaction, self._work.start, wait=wait)
+            return recovery.expire_intents(transaction, self._work.start, wait=wait)
 
         self._summary.unknown += await self._writer.submit(change)
         await asyncio.to_thread(self._count)
@@ -94,12 +94,12 @@ class Uncertainty:
     def _count(self) -> None:
         added = self._summary.unknown
         with self._inbound.ledger.reading() as reading:
-            self._counted = submissions.unknown_count(reading, self._inbound.pod)
+            self._counted = recovery.unknown_count(reading, self._inbound.pod)
         self._added_before = added
 
     def _waiting(self) -> tuple[list[Row], dt.datetime]:
         with self._inbound.ledger.reading() as reading:
-            return submissions.waiting(reading, self._work.start), reading.now
+            return recovery.waiting(reading, self._work.start), reading.now
 
     def count_waiting(self) -> int:
         """Attempts that this run leaves for later."""
@@ -193,9 +193,7 @@ class Uncertainty:
                 why = "no invoice of the business unit is visible, so it cannot be proven whether this one was created"
                 await self._park_unknown(row, why)
             case Presence.UNPROVEN:
-                await self._writer.submit(
-                    partial(submissions.postpone, submission_id=row["id"], wait=2 * self._half_wait)
-                )
+                await self._writer.submit(partial(recovery.postpone, submission_id=row["id"], wait=2 * self._half_wait))
 
     async def _found(
         self, submission_id: int, fields: dict[str, Any], finding: Finding, complete: dict[int, InvoiceRecord]
@@ -235,7 +233,7 @@ class Uncertainty:
             if proofs < PROOFS_NEEDED:
                 return
             with self._inbound.ledger.reading() as reading:
-                attempts = submissions.unknown_attempts(reading, row["invoice_pk"])
+                attempts = recovery.unknown_attempts(reading, row["invoice_pk"])
             if attempts >= MOST_ATTEMPTS:
                 await self._park_unknown(row, f"{attempts} attempts ended without a known outcome")
                 return
@@ -248,7 +246,7 @@ class Uncertainty:
         self._proven.append((row, ended_as))
 
     def _claim_again(self, transaction: Transaction, row: Row, ended_as: Phase, body: bytes | None) -> Intent | None:
-        before = submissions.get_submission(transaction, row["id"])
+        before = recovery.get_submission(transaction, row["id"])
         return submissions.claim_again(
             transaction, before, owner=self._work.owner, fence=self._work.fence,
             lease=lease_length(self._settings), ended_as=ended_as, body=body,
@@ -327,7 +325,7 @@ class Uncertainty:
 
     def _row_of(self, intent: Intent) -> Row | None:
         with self._inbound.ledger.reading() as reading:
-            rows = submissions.waiting(reading, self._work.start, intent.submission_id)
+            rows = recovery.waiting(reading, self._work.start, intent.submission_id)
         return rows[0] if rows else None
 
     async def _renamed(self, row: Row, fields: dict[str, Any]) -> bytes | None:

@@ -86,6 +86,21 @@ def test_cured_invoice_goes_through_by_itself(flow: DagsterFlow) -> None:
     assert [result.kind for result in outcome.windows] == ["RETRY"]
 
 
+def test_statuses_are_followed_without_the_daemon(flow: DagsterFlow) -> None:
+    """A customer who runs the command from cron wants to see his invoices accounted as well."""
+    flow.remote.change_config({"retry": {"check_every": 0.0}})
+    flow.drop(1)
+    assert flow.poll().posted == 1
+    [booked] = flow.remote.fusion.books.invoices()
+    flow.remote.fusion.validate_invoice(booked.invoice_id)
+    flow.remote.fusion.create_accounting()
+    assert flow.poll().exit_code == 0
+    with flow.remote.ledger.reading() as reading:
+        [seen] = reading.rows(sa.select(schema.fusion_observation))
+    assert (seen["validation_status"], seen["accounting_status"]) == ("Validated", "Accounted")
+    assert seen["accounted_at"] is not None
+
+
 def test_reconciled_window_posts_nothing_and_is_unchanged(flow: DagsterFlow) -> None:
     """The reconciliation an auditor asks for: everything is looked up again, and nothing is sent."""
     flow.drop(1)

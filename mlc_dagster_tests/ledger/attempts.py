@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger import recovery, submissions
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.submissions import Intent, Phase
 from mlc_dagster_tests.ledger.population import LEASE
@@ -32,7 +32,7 @@ def end(ledger: Ledger, how: str, intent: Intent, **given: Any) -> Any:
 
 def again(ledger: Ledger, intent: Intent, ended_as: Phase, body: bytes | None = None) -> Intent | None:
     with ledger.transaction() as transaction:
-        before = submissions.get_submission(transaction, intent.submission_id)
+        before = recovery.get_submission(transaction, intent.submission_id)
         return submissions.claim_again(
             transaction, before, owner="two", fence=2, lease=LEASE, ended_as=ended_as, body=body
         )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from mlc_dagster.ledger import files, invoices, schema, submissions
+from mlc_dagster.ledger import files, invoices, recovery, schema, submissions
 from mlc_dagster.ledger.database import Ledger, Row, Transaction
 from mlc_dagster.ledger.files import Seen
 from mlc_dagster.ledger.invoices import Appearance
@@ -167,7 +167,7 @@ def sent_invoice(ledger: Ledger, **how: Any) -> tuple[int, submissions.Intent]:
 
 def submission_row(ledger: Ledger, key: int) -> Row:
     with ledger.reading() as reading:
-        return submissions.get_submission(reading, key)
+        return recovery.get_submission(reading, key)
 
 
 def claims(ledger: Ledger) -> list[Row]:

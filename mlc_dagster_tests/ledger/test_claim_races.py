@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from mlc_dagster.ledger import schema, submissions
+from mlc_dagster.ledger import recovery, schema, submissions
 from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.ledger.submissions import Intent, Phase, TakenBy
@@ -172,7 +172,7 @@ def test_of_two_that_send_again_one_does(ledger: Ledger) -> None:
     results = race([again] * 4)
     assert sum(result is not None for result in results) == 1
     with ledger.reading() as reading:
-        assert len(submissions.waiting(reading, WINDOW)) == 1
+        assert len(recovery.waiting(reading, WINDOW)) == 1
     assert state_of(ledger, key) == InvoiceState.SENDING
 
 
@@ -210,7 +210,7 @@ def test_an_expiry_and_an_answer_at_once_leave_it_created(ledger: Ledger, clock:
 
         def expire() -> None:
             with ledger.transaction() as transaction:
-                submissions.expire_intents(transaction, WINDOW, wait=dt.timedelta(0))
+                recovery.expire_intents(transaction, WINDOW, wait=dt.timedelta(0))
 
         def answer(intent: Intent = intent) -> None:
             with ledger.transaction() as transaction:

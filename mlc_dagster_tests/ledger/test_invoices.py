@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mlc_dagster.ledger import invoices, schema
+from mlc_dagster.ledger import invoice_views, invoices, schema
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
 from mlc_dagster_tests.ledger.population import (
@@ -26,7 +26,7 @@ LATER = WINDOW + dt.timedelta(minutes=15)
 
 def outcomes(ledger: Ledger, key: int) -> list[str]:
     with ledger.reading() as reading:
-        return [row["outcome"] for row in invoices.history(reading, key)["occurrences"]]
+        return [row["outcome"] for row in invoice_views.history(reading, key)["occurrences"]]
 
 
 def test_a_first_appearance_makes_invoice_occurrence_and_event(ledger: Ledger) -> None:
@@ -249,7 +249,7 @@ def test_the_history_of_an_invoice_is_whole(ledger: Ledger) -> None:
         key = add_invoice(transaction)
         intend(transaction, key)
     with ledger.reading() as reading:
-        history = invoices.history(reading, key)
+        history = invoice_views.history(reading, key)
     assert [row["outcome"] for row in history["occurrences"]] == ["CURRENT"]
     assert [row["phase"] for row in history["submissions"]] == ["INTENT"]
     assert [row["kind"] for row in history["events"]] == ["invoice.received", "submission.intent"]
@@ -262,8 +262,8 @@ def test_list_invoices_filters_for_people(ledger: Ledger) -> None:
         invoices.insert_new(transaction, file, [appearance("S-1", number="N-1"), appearance("S-2", number="N-2")])
         add_invoice(transaction, InvoiceState.PARKED, start=LATER)
     with ledger.reading() as reading:
-        assert [row["number"] for row in invoices.list_invoices(reading, number="N-1")] == ["N-1"]
-        assert [row["number"] for row in invoices.list_invoices(reading, number="S-2")] == ["N-2"]
-        assert [row["number"] for row in invoices.list_invoices(reading, window_start=WINDOW)] == ["N-1", "N-2"]
-        [parked] = invoices.list_invoices(reading, states=[InvoiceState.PARKED])
+        assert [row["number"] for row in invoice_views.list_invoices(reading, number="N-1")] == ["N-1"]
+        assert [row["number"] for row in invoice_views.list_invoices(reading, number="S-2")] == ["N-2"]
+        assert [row["number"] for row in invoice_views.list_invoices(reading, window_start=WINDOW)] == ["N-1", "N-2"]
+        [parked] = invoice_views.list_invoices(reading, states=[InvoiceState.PARKED])
         assert parked["window_start"] == LATER

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger import recovery
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.ledger.submissions import Phase
@@ -48,7 +48,7 @@ def test_three_unknown_attempts_can_be_counted(ledger: Ledger) -> None:
     for end_of in ("mark_unknown", "mark_refused", "mark_unknown", "mark_unknown"):
         end(ledger, end_of, intent)
         with ledger.reading() as reading:
-            counts.append(submissions.unknown_attempts(reading, key))
+            counts.append(recovery.unknown_attempts(reading, key))
         ended_as = Phase.REFUSED if end_of == "mark_refused" else Phase.ABSENT
         following = again(ledger, intent, ended_as)
         assert following is not None
@@ -62,10 +62,10 @@ def test_only_expired_leases_are_taken_for_lost(ledger: Ledger, clock: HandClock
     late, _ = sent_invoice(ledger, lease=LEASE + dt.timedelta(seconds=60))
     clock.advance(90)
     with ledger.transaction() as transaction:
-        assert submissions.expire_intents(transaction, WINDOW, wait=WAIT) == 0
+        assert recovery.expire_intents(transaction, WINDOW, wait=WAIT) == 0
     clock.advance(1)
     with ledger.transaction() as transaction:
-        assert submissions.expire_intents(transaction, WINDOW, wait=WAIT) == 1
+        assert recovery.expire_intents(transaction, WINDOW, wait=WAIT) == 1
     assert (state_of(ledger, early), state_of(ledger, late)) == ("UNKNOWN", "SENDING")
     assert submission_row(ledger, first.submission_id)["not_before"] == WINDOW + LEASE + WAIT
 
@@ -75,7 +75,7 @@ def test_the_wait_counts_from_the_end_of_the_lease(ledger: Ledger, clock: HandCl
     _, intent = sent_invoice(ledger)
     clock.advance(86_400)
     with ledger.transaction() as transaction:
-        submissions.expire_intents(transaction, WINDOW, wait=WAIT)
+        recovery.expire_intents(transaction, WINDOW, wait=WAIT)
     assert submission_row(ledger, intent.submission_id)["not_before"] == clock.now
 
 
@@ -84,7 +84,7 @@ def test_another_windows_intents_are_not_taken_for_lost(ledger: Ledger, clock: H
     sent_invoice(ledger)
     clock.advance(1000)
     with ledger.transaction() as transaction:
-        assert submissions.expire_intents(transaction, WINDOW + dt.timedelta(minutes=15), wait=WAIT) == 0
+        assert recovery.expire_intents(transaction, WINDOW + dt.timedelta(minutes=15), wait=WAIT) == 0
 
 
 def test_two_proofs_of_absence_are_counted_when_due(ledger: Ledger, clock: HandClock) -> None:
@@ -127,8 +127,8 @@ def test_unknown_outcomes_are_counted_while_they_are_open(ledger: Ledger) -> Non
     end(ledger, "mark_created", intents[0])
     end(ledger, "park_submission", intents[1], phase=Phase.UNKNOWN, reason="SUBMIT_UNKNOWN")
     with ledger.reading() as reading:
-        assert submissions.unknown_count(reading, POD) == 1
-        assert submissions.unknown_count(reading, "https://other.example") == 0
+        assert recovery.unknown_count(reading, POD) == 1
+        assert recovery.unknown_count(reading, "https://other.example") == 0
 
 
 def test_waiting_lists_what_is_open(ledger: Ledger) -> None:
@@ -138,7 +138,7 @@ def test_waiting_lists_what_is_open(ledger: Ledger) -> None:
     end(ledger, "mark_refused", intents[2])
     end(ledger, "mark_created", intents[3])
     with ledger.reading() as reading:
-        found = [(row["id"], row["phase"]) for row in submissions.waiting(reading, WINDOW)]
+        found = [(row["id"], row["phase"]) for row in recovery.waiting(reading, WINDOW)]
     assert found == [
         (intents[0].submission_id, "INTENT"),
         (intents[1].submission_id, "UNKNOWN"),

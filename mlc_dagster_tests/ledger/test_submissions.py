@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger import control_rows, recovery, submissions
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState
 from mlc_dagster.ledger.submissions import Intent, Phase, TakenBy
@@ -221,7 +221,7 @@ def test_a_release_after_the_lease_leaves_the_look_up_to_happen(ledger: Ledger, 
     key, intent = sent_invoice(ledger)
     clock.advance(91)
     with ledger.transaction() as transaction:
-        submissions.expire_intents(transaction, WINDOW, wait=WAIT)
+        recovery.expire_intents(transaction, WINDOW, wait=WAIT)
     end(ledger, "release", intent)
     row = submission_row(ledger, intent.submission_id)
     assert (row["phase"], row["ended_at"], state_of(ledger, key)) == ("UNKNOWN", None, "UNKNOWN")
@@ -262,10 +262,10 @@ def test_the_control_row_is_the_latest_one_kept(ledger: Ledger) -> None:
     """One per business unit; an older one may have been purged in Fusion."""
     for number in (1, 2):
         with ledger.transaction() as transaction:
-            submissions.keep_control(transaction, POD, "BU", fusion_invoice_id=number, number=f"C-{number}")
+            control_rows.keep_control(transaction, POD, "BU", fusion_invoice_id=number, number=f"C-{number}")
     with ledger.reading() as reading:
-        assert submissions.control_for(reading, POD, "BU") == (2, "C-2")
-        assert submissions.control_for(reading, POD, "other") is None
+        assert control_rows.control_for(reading, POD, "BU") == (2, "C-2")
+        assert control_rows.control_for(reading, POD, "other") is None
 
 
 def test_a_chain_of_ends_never_leaves_an_invoice_in_two_minds(ledger: Ledger) -> None:
@@ -274,6 +274,6 @@ def test_a_chain_of_ends_never_leaves_an_invoice_in_two_minds(ledger: Ledger) ->
     for how in ("mark_refused", "mark_unknown", "mark_refused", "park_submission", "release", "mark_created"):
         end(ledger, how, intent)
         with ledger.reading() as reading:
-            still_open = submissions.waiting(reading, WINDOW)
+            still_open = recovery.waiting(reading, WINDOW)
         assert (len(still_open) == 1) == (state_of(ledger, key) in ("SENDING", "UNKNOWN"))
     assert state_of(ledger, key) in CREATED_STATES
