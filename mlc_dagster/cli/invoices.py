@@ -140,6 +140,7 @@ def retry(
 ) -> None:
     """Have a parked invoice judged again by the next poll, because its cause is believed to be gone."""
     from mlc_dagster.ledger.invoices import mark_cured
+    from mlc_dagster.ledger.recovery import reopen
     from mlc_dagster.ledger.states import InvoiceState
 
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
@@ -148,6 +149,11 @@ def retry(
             raise CommandError(
                 f"invoice {row['number']} (ID {row['id']}) is {row['state']}, not PARKED; nothing was changed"
             )
+        if row["reason"] == "SUBMIT_UNKNOWN":
+            # Judged again, it would be mapped and sent as if nothing had been sent before.
+            reopen(transaction, row["id"], by=ledger.actor)
+            typer.echo(f"Invoice {row['number']} (ID {row['id']}): the next poll looks for it in Fusion again.")
+            return
         mark_cured(transaction, row["id"], {"how": "mlc invoices retry", "by": ledger.actor, "reason": row["reason"]})
     typer.echo(f"Invoice {row['number']} (ID {row['id']}), parked for {row['reason']}: the next poll judges it again.")
 

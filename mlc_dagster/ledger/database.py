@@ -6,6 +6,7 @@ so that an audit event is written beside what it reports. SQLite: BEGIN IMMEDIAT
 
 import datetime as dt
 import getpass
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -93,6 +94,15 @@ class Transaction:
         else:
             statement = statement.on_conflict_do_nothing()
         self.connection.execute(statement, batch)
+
+    def lock_name(self, name: str) -> None:
+        """Hold ``name`` until the transaction ends: what is looked for and then written by it is decided one by one.
+
+        SQLite's transactions follow each other in any case.
+        """
+        if self.connection.dialect.name == "postgresql":
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+            self.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
     def audit(self, kind: str, subject: str, **detail: Any) -> None:
         """Record an audit event; it is written with this transaction, or not at all.

@@ -201,7 +201,7 @@ def assign(
         seen_at = sighting["seen_at"].timestamp() if sighting else transaction.now.timestamp()
         young = seen.mtime is not None and seen_at - seen.mtime < _YOUNG
         released = transaction.row(
-            sa.select(source_file.c.id).where(
+            sa.select(source_file.c.id, source_file.c.version).where(
                 source_file.c.feed == feed,
                 source_file.c.path == seen.path,
                 source_file.c.state == str(FileState.RELEASED),
@@ -219,6 +219,9 @@ def assign(
         }
         if released is not None:
             key = int(released["id"])
+            if released["version"] < versions[seen.path]:
+                # A newer version was taken while this one waited; what is there now is newer still.
+                values["version"] = versions[seen.path] + 1
             transaction.execute(sa.update(source_file).where(source_file.c.id == key).values(**values))
         else:
             version = versions.get(seen.path, 0) + 1
@@ -249,6 +252,7 @@ def received(
 ) -> tuple[FileState, int | None]:
     """The file's bytes are in the archive: RECEIVED, or SAME_BYTES with the key of the file that had them first.
 
+    A path that goes back to bytes it had before, with others in between, is RECEIVED: its latest version counts.
     A young file that was only hashed again, and is unchanged, leaves no second version behind. Bytes that were rejected
     are new to another profile: whoever corrected it sends the file again to have it read.
     """
@@ -275,6 +279,8 @@ def received(
         .order_by(source_file.c.id)
         .limit(1)
     )
+    if _reverted(transaction, row, sha256, sa.or_(accepted, refused)):
+        first = hashed_before = None
     state = FileState.SAME_BYTES if first else FileState.RECEIVED
     reason = f"same bytes as {first['path']}" if first else None
     # An earlier, young version with this identity has now been hashed again; for good only if this time it was not
@@ -305,6 +311,19 @@ def received(
         **({"first": first["path"]} if first else {}),
     )  # fmt: skip
     return state, int(first["id"]) if first else None
+
+
+def _reverted(transaction: Transaction, row: Row, sha256: str, counted: sa.ColumnElement[bool]) -> bool:
+    """True when an earlier version of this path had these bytes, but the latest one that was accepted has others."""
+    versions = sa.select(source_file.c.sha256).where(
+        source_file.c.feed == row["feed"],
+        source_file.c.path == row["path"],
+        source_file.c.id != row["id"],
+        sa.or_(counted, source_file.c.state == str(FileState.SAME_BYTES)),
+    )
+    latest = transaction.value(versions.order_by(source_file.c.version.desc()).limit(1))
+    had = transaction.value(versions.where(source_file.c.sha256 == sha256).limit(1))
+    return had is not None and latest != sha256
 
 
 def set_file_state(transaction: Transaction, row: Row, state: FileState, reason: str) -> None:

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from mlc_dagster.ledger.database import Row, Transaction
-from mlc_dagster.ledger.schema import (
-    invoice,
-    invoice_occurrence,
-    quarantined_row,
-    source_file,
-)
+from mlc_dagster.ledger.schema import invoice, invoice_occurrence, quarantined_row, source_file
 from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, OccurrenceOutcome, move
 
 _LARGEST_IN = 400
@@ -44,12 +40,19 @@ class Appearance:
 
 def by_source(transaction: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Row]:
     """Invoices by (company_id, source_key), each with what its current appearance says (columns ``current_…``)."""
-    # Everybody locks in the same order, or two files with the same invoices would lock each other out.
     wanted = sorted(set(keys))
-    found: dict[tuple[str, str], Row] = {}
-    occurrence = invoice_occurrence
+    ids: list[int] = []
     for start in range(0, len(wanted), _LARGEST_IN):
-        part = wanted[start : start + _LARGEST_IN]
+        named = sa.tuple_(invoice.c.company_id, invoice.c.source_key).in_(wanted[start : start + _LARGEST_IN])
+        ids += [row["id"] for row in transaction.rows(sa.select(invoice.c.id).where(named))]
+    # Everybody locks in the same order, or two files with the same invoices would lock each other out.
+    ids.sort()
+    found, occurrence = dict[tuple[str, str], Row](), invoice_occurrence
+    for start in range(0, len(ids), _LARGEST_IN):
+        part = invoice.c.id.in_(ids[start : start + _LARGEST_IN])
+        # Nobody may begin to send an invoice while it is decided whether a newer appearance replaces it. Locked before
+        # it is read: a join that waits for the lock loses invoices whose appearance was replaced meanwhile.
+        transaction.execute(sa.select(invoice.c.id).where(part).order_by(invoice.c.id).with_for_update())
         statement = (
             sa.select(
                 invoice,
@@ -62,20 +65,17 @@ def by_source(transaction: Transaction, keys: Iterable[tuple[str, str]]) -> dict
             )
             .join(occurrence, occurrence.c.id == invoice.c.occurrence_id)
             .join(source_file, source_file.c.id == occurrence.c.file_id)
-            .where(sa.tuple_(invoice.c.company_id, invoice.c.source_key).in_(part))
-            .order_by(invoice.c.company_id, invoice.c.source_key)
-            # Nobody may begin to send an invoice while it is being decided whether a newer appearance replaces it.
-            .with_for_update(of=invoice)
+            .where(part)
         )
         for row in transaction.rows(statement):
             found[(row["company_id"], row["source_key"])] = row
     return found
 
 
-def insert_new(transaction: Transaction, file: Row, appearances: Sequence[Appearance]) -> None:
-    """First appearances: an invoice and its current occurrence each, RECEIVED. Four statements for all of them."""
+def insert_new(transaction: Transaction, file: Row, appearances: Sequence[Appearance]) -> list[Appearance]:
+    """First appearances: an invoice and its current occurrence each, RECEIVED; those another file was quicker with."""
     if not appearances:
-        return
+        return []
     now = transaction.now
     rows = [
         {
@@ -91,12 +91,19 @@ def insert_new(transaction: Transaction, file: Row, appearances: Sequence[Appear
             "created_at": now,
             "changed_at": now,
         }
-        for a in appearances
+        # In one order for everybody: an insert waits for another transaction's insert of the same invoice.
+        for a in sorted(appearances, key=lambda a: (a.company_id, a.source_key))
     ]
+    insert = (postgresql if transaction.connection.dialect.name == "postgresql" else sqlite).insert(invoice)
+    ignoring = insert.on_conflict_do_nothing(index_elements=["company_id", "source_key"])
     inserted = transaction.connection.execute(
-        sa.insert(invoice).returning(invoice.c.id, invoice.c.company_id, invoice.c.source_key), rows
+        ignoring.returning(invoice.c.id, invoice.c.company_id, invoice.c.source_key), rows
     )
     keys = {(company, source): int(key) for key, company, source in inserted}
+    taken = [a for a in appearances if (a.company_id, a.source_key) not in keys]
+    if not keys:
+        return taken
+    appearances = [a for a in appearances if (a.company_id, a.source_key) in keys]
     occurrences = [
         _occurrence_row(file, keys[(a.company_id, a.source_key)], a, OccurrenceOutcome.CURRENT, None)
         for a in appearances
@@ -116,6 +123,7 @@ def insert_new(transaction: Transaction, file: Row, appearances: Sequence[Appear
             company=a.company_id, source_id=a.source_key, number=a.number, file=file["id"], rows=list(a.rows),
             amount=a.amount_text, currency=a.currency, digest=a.digest, revision=a.revision,
         )  # fmt: skip
+    return taken
 
 
 def _occurrence_row(

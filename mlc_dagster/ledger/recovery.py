@@ -5,11 +5,13 @@ Reading and postponing them, and telling which intents lost their sender. How an
 """
 
 import datetime as dt
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import invoice, submission
+from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import WAITING_PHASES, Phase, mark_unknown
 
 
@@ -19,8 +21,11 @@ def expire_intents(transaction: Transaction, window_start: dt.datetime, *, wait:
     Counted from the end of the lease, since no sender begins a request that could outlast it.
     """
     rows = transaction.rows(
-        sa.select(submission.c.id, submission.c.lease_until).where(
-            submission.c.window_start == window_start,
+        sa.select(submission.c.id, submission.c.lease_until)
+        .join(invoice, invoice.c.id == submission.c.invoice_pk)
+        .where(
+            # The invoice's window, which a newer appearance may have moved, is the one whose runs settle it.
+            invoice.c.window_start == window_start,
             submission.c.phase == str(Phase.INTENT),
             submission.c.lease_until < transaction.now,
         )
@@ -103,3 +108,49 @@ def last_attempt(transaction: Transaction, invoice_pk: int) -> Row | None:
         .order_by(submission.c.attempt.desc())
         .limit(1)
     )
+
+
+def attempts_of(transaction: Transaction, invoice_keys: Sequence[int]) -> list[Row]:
+    """All attempts of these invoices, oldest first."""
+    return transaction.rows(
+        sa.select(submission).where(submission.c.invoice_pk.in_(list(invoice_keys))).order_by(submission.c.id)
+    )
+
+
+def unresolved(transaction: Transaction, invoice_pk: int) -> bool:
+    """True while an attempt of the invoice was given up without knowing whether Fusion created it."""
+    found = transaction.value(
+        sa.select(submission.c.id)
+        .where(
+            submission.c.invoice_pk == invoice_pk,
+            submission.c.phase == str(Phase.UNKNOWN),
+            submission.c.ended_at.is_not(None),
+        )
+        .limit(1)
+    )
+    return found is not None
+
+
+def reopen(transaction: Transaction, invoice_pk: int, *, by: str) -> bool:
+    """A person wants an invoice parked as SUBMIT_UNKNOWN looked for again: its last attempt is unknown once more.
+
+    The frozen bytes stay; both proofs of absence must be given anew. False when it is not parked for that.
+    """
+    last = last_attempt(transaction, invoice_pk)
+    if last is None:
+        return False
+    moved = move(
+        transaction,
+        invoice_pk,
+        InvoiceState.UNKNOWN,
+        expected=(InvoiceState.PARKED,),
+        event="submission.reopened",
+        detail={"by": by, "submission": last["id"]},
+    )
+    if moved:
+        transaction.execute(
+            sa.update(submission)
+            .where(submission.c.id == last["id"])
+            .values(phase=str(Phase.UNKNOWN), ended_at=None, absences=0, not_before=transaction.now)
+        )
+    return moved

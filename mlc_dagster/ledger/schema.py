@@ -215,6 +215,7 @@ submission = sa.Table(
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("invoice_pk", BigId, sa.ForeignKey("invoice.id"), nullable=False),
+    sa.Column("occurrence_id", BigId),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("pod", sa.Text, nullable=False),
     sa.Column("window_start", UtcDateTime, nullable=False),

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import fusion_claim, invoice, submission
+from mlc_dagster.ledger.sent import keep_sent
 from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, move
 
 _IN_FLIGHT = (InvoiceState.SENDING, InvoiceState.UNKNOWN)
@@ -78,6 +79,7 @@ def claim(
     owner: str,
     fence: int,
     lease: dt.timedelta,
+    occurrence_id: int | None = None,
 ) -> Intent | TakenBy | None:
     """Claim the supplier's number and write the intent, in this transaction.
 
@@ -114,6 +116,7 @@ def claim(
     return _write_intent(
         transaction, invoice_pk, body, owner=owner, fence=fence, lease=lease,
         pod=pod, invoice_group=invoice_group, mapped_with=mapped_with, window_start=window_start, generation=generation,
+        occurrence_id=occurrence_id,
     )  # fmt: skip
 
 
@@ -181,7 +184,7 @@ def claim_again(
     return _write_intent(
         transaction, before["invoice_pk"], body or before["body"], owner=owner, fence=fence, lease=lease,
         pod=before["pod"], invoice_group=before["invoice_group"], mapped_with=before["mapped_with"],
-        window_start=before["window_start"], generation=before["generation"],
+        window_start=before["window_start"], generation=before["generation"], occurrence_id=before["occurrence_id"],
     )  # fmt: skip
 
 
@@ -239,6 +242,7 @@ def mark_created(
     if moved:
         if row["phase"] in _CLAIM_GIVEN_UP:
             _claim_back(transaction, row)
+        keep_sent(transaction, row["invoice_pk"], row["occurrence_id"])
         return
     known = transaction.value(sa.select(invoice.c.fusion_invoice_id).where(invoice.c.id == row["invoice_pk"]))
     if known != fusion_invoice_id:

@@ -85,6 +85,21 @@ def pin_cron(transaction: Transaction, cron: str) -> None:
         raise LedgerError(msg)
 
 
+def pin_pod(transaction: Transaction, base_url: str) -> None:
+    """Remember which Fusion environment the ledger speaks of; refuse another one later.
+
+    Its open attempts would be looked for, and sent again, in an environment that never saw them.
+    """
+    transaction.insert_ignoring(ledger_setting, {"name": "fusion.base_url", "value": base_url})
+    pinned = transaction.value(sa.select(ledger_setting.c.value).where(ledger_setting.c.name == "fusion.base_url"))
+    if pinned != base_url:
+        msg = (
+            f"fusion.base_url is {base_url!r} in mlc.yaml, but this ledger holds the invoices of {pinned!r}; "
+            "write that address, or start a new ledger (data_dir, ledger.url) for another environment"
+        )
+        raise LedgerError(msg)
+
+
 def ensure_window(transaction: Transaction, feed: str, start: dt.datetime, minutes: int) -> None:
     """Make the window's row unless it is there."""
     end = start + dt.timedelta(minutes=minutes)
@@ -150,6 +165,11 @@ def plan_retries(transaction: Transaction, feed: str, *, begin_new: bool = True)
             invoice_occurrence.c.outcome == str(OccurrenceOutcome.WAITING),
             ~in_flight,
             sa.func.coalesce(invoice.c.reason, "") != "SUBMIT_UNKNOWN",
+            ~sa.exists().where(
+                submission.c.invoice_pk == invoice.c.id,
+                submission.c.phase == "UNKNOWN",
+                submission.c.ended_at.is_not(None),
+            ),
             ~sa.exists().where(
                 window_run.c.feed == feed,
                 window_run.c.window_start == invoice_occurrence.c.window_start,

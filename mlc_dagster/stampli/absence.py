@@ -130,7 +130,7 @@ class AbsenceProver:
         plain = [each for each in sought if is_plain(each.number)]
         answers: dict[int, Found] = {}
         if plain:
-            found = await find_by_number(self._client, sorted({each.number for each in plain}), control)
+            found = await find_by_number(self._client, _spellings(plain), control)
             answers = {each.key: found for each in plain}
         for each in sought:
             if each.key not in answers:
@@ -160,6 +160,11 @@ async def require_visible(
     for unit in sorted(missing - {record.business_unit for record in records.values()}):
         if not await prover.shows_any(unit):
             raise DataAccessLost(unit)
+
+
+def _spellings(sought: Iterable[Sought]) -> list[str]:
+    """The numbers as they are and in capitals: Fusion compares a question's values to the letter."""
+    return sorted({spelling for each in sought for spelling in (each.number, each.number.upper())})
 
 
 def _judge(sought: Sought, found: Found, missing: Presence) -> Finding:

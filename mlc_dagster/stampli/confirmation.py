@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlc_dagster.fusion.client import FusionClient
-from mlc_dagster.fusion.errors import BusinessRefusal, NotSent, OutcomeUnknown, Refused
+from mlc_dagster.fusion.errors import BusinessRefusal, FusionError, NotAuthorised, NotSent, OutcomeUnknown, Refused
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import add_attachment, calculate_tax, list_attachments, read_back, validate
 from mlc_dagster.fusion.lookup import together
@@ -33,6 +33,7 @@ from mlc_dagster.stampli.model import invoice_from_json
 
 _CHUNK = 400
 _ACTION_TRIES = 3
+_AGAIN = "tried again at the next reconcile of its window"
 _IN_FUSION = (
     InvoiceState.CREATED,
     InvoiceState.CONFIRMED,
@@ -200,18 +201,26 @@ async def _act(
     slots: asyncio.Semaphore,
     summary: ConfirmationSummary,
 ) -> None:
-    """Have Fusion calculate tax or validate. Doing it twice is harmless, so an unclear end is simply tried again."""
+    """Have Fusion calculate tax or validate. Doing it twice is harmless, so an unclear end is simply tried again.
+
+    Raises:
+        NotAuthorised: the credentials no longer work, so no other invoice would fare better.
+    """
     async with slots:
-        records = await read_back(client, [row["fusion_invoice_id"]])
-        record = records.get(row["fusion_invoice_id"])
-        if record is None:
-            return
         try:
-            said = await _insist(inbound, client, action, record)
-        except BusinessRefusal as error:
-            said = f"refused: {error}"
-            summary.problems.append(f"{row['number']}: {action} {said}")
-        except (OutcomeUnknown, Refused, NotSent) as error:
+            records = await read_back(client, [row["fusion_invoice_id"]])
+            record = records.get(row["fusion_invoice_id"])
+            if record is None:
+                return
+            try:
+                said = await _insist(inbound, client, action, record)
+            except BusinessRefusal as error:
+                said = f"refused: {error}"
+                summary.problems.append(f"{row['number']}: {action} {said}")
+        except NotAuthorised:
+            raise
+        except FusionError as error:
+            # The invoice is in the books: a step that fails, for whatever cause, must not hold its window open.
             summary.problems.append(f"{row['number']}: {action} is tried again when its window is reconciled: {error}")
             return
     await asyncio.to_thread(_note_step, inbound, row, "after_create_done", action, said)
@@ -249,36 +258,53 @@ async def _attach_chunk(
             if isinstance(content, str):
                 summary.problems.append(f"{row['number']}: attachment {name}: {content}")
                 continue
-            # Attaching is not idempotent: a crash between request and record would attach it twice.
-            present = await list_attachments(client, row["fusion_invoice_id"])
-            said = "attached before"
-            if not any(attachment.file_name == name for attachment in present):
-                try:
-                    await add_attachment(client, row["fusion_invoice_id"], name, content.read_bytes())
-                except BusinessRefusal as error:
-                    # Asking again would be refused again, at every poll.
-                    said = f"refused: {error}"
-                    summary.problems.append(f"{row['number']}: attachment {name}: {said}")
-                else:
-                    said = "attached"
-                    summary.attached += 1
+            try:
+                said = await _attach(client, row, name, content, summary)
+            except NotAuthorised:
+                raise
+            except FusionError as error:
+                # Not noted as done: the next reconcile looks first whether it was attached after all.
+                summary.problems.append(f"{row['number']}: attachment {name}: {error}; {_AGAIN}")
+                continue
             await asyncio.to_thread(_note_step, inbound, row, "attachment_done", name, said)
+
+
+async def _attach(client: FusionClient, row: Row, name: str, content: Path, summary: ConfirmationSummary) -> str:
+    """Attach one document unless it is there; what was done."""
+    # Attaching is not idempotent: a crash between request and record would attach it twice.
+    present = await list_attachments(client, row["fusion_invoice_id"])
+    if any(attachment.file_name == name for attachment in present):
+        return "attached before"
+    try:
+        await add_attachment(client, row["fusion_invoice_id"], name, await asyncio.to_thread(content.read_bytes))
+    except BusinessRefusal as error:
+        # Asking again would be refused again, at every poll.
+        said = f"refused: {error}"
+        summary.problems.append(f"{row['number']}: attachment {name}: {said}")
+        return said
+    summary.attached += 1
+    return "attached"
 
 
 def _fetch(inbound: Inbound, wanted: Sequence[tuple[Row, str]], folder: Path) -> dict[int, Path | str]:
     """Each document from beside its invoice file, or why not."""
     fetched: dict[int, Path | str] = {}
-    with inbound.open_session() as session:
-        for row, name in wanted:
-            if name != posixpath.basename(name) or name.startswith("."):
-                fetched[row["id"]] = "not a plain file name; it must lie beside the invoice file"
-                continue
-            path = posixpath.join(posixpath.dirname(row["file_path"]), name)
-            target = folder / str(row["id"])
-            try:
-                session.download(path, target, expected_size=None, max_bytes=inbound.stampli.max_attachment_bytes)
-            except SftpError as error:
-                fetched[row["id"]] = f"{error}; tried again at the next reconcile of its window"
-            else:
-                fetched[row["id"]] = target
+    try:
+        with inbound.open_session() as session:
+            for row, name in wanted:
+                if name != posixpath.basename(name) or name.startswith("."):
+                    fetched[row["id"]] = "not a plain file name; it must lie beside the invoice file"
+                    continue
+                path = posixpath.join(posixpath.dirname(row["file_path"]), name)
+                target = folder / str(row["id"])
+                try:
+                    session.download(path, target, expected_size=None, max_bytes=inbound.stampli.max_attachment_bytes)
+                except SftpError as error:
+                    fetched[row["id"]] = f"{error}; {_AGAIN}"
+                else:
+                    fetched[row["id"]] = target
+    except SftpError as error:
+        # No session at all: the invoices are in the books, their documents can wait.
+        for row, _ in wanted:
+            fetched.setdefault(row["id"], f"{error}; {_AGAIN}")
     return fetched

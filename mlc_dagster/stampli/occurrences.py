@@ -12,6 +12,7 @@ from enum import Enum, auto
 from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.invoices import Appearance
+from mlc_dagster.ledger.recovery import unresolved
 from mlc_dagster.ledger.states import IN_FLIGHT_STATES, InvoiceState, OccurrenceOutcome, move
 from mlc_dagster.stampli.model import invoice_from_json
 from mlc_dagster.stampli.profile import Profile
@@ -89,14 +90,24 @@ def standing_of(row: Row) -> Standing:
     return Standing.NOT_SENT
 
 
+def _standing(transaction: Transaction, row: Row) -> Standing:
+    """``standing_of``, and UNKNOWN as well while an attempt was given up without anybody finding out its outcome."""
+    standing = standing_of(row)
+    if standing is Standing.NOT_SENT and unresolved(transaction, row["id"]):
+        return Standing.UNKNOWN
+    return standing
+
+
 def register(
     transaction: Transaction, file: Row, appearances: list[Appearance], profile: Profile
 ) -> dict[OccurrenceOutcome, int]:
     """Enter a file's invoices into the ledger; how many had which outcome. Doing it twice changes nothing."""
     known = ledger_invoices.by_source(transaction, [(a.company_id, a.source_key) for a in appearances])
     new = [a for a in appearances if (a.company_id, a.source_key) not in known]
-    ledger_invoices.insert_new(transaction, file, new)
-    outcomes: dict[OccurrenceOutcome, int] = {OccurrenceOutcome.CURRENT: len(new)}
+    taken = ledger_invoices.insert_new(transaction, file, new)
+    # Another file brought the same invoice at the same moment: to this one it is known, as if read a moment later.
+    known |= ledger_invoices.by_source(transaction, [(a.company_id, a.source_key) for a in taken])
+    outcomes: dict[OccurrenceOutcome, int] = {OccurrenceOutcome.CURRENT: len(new) - len(taken)}
     for appearance in appearances:
         row = known.get((appearance.company_id, appearance.source_key))
         if row is None or row["current_file_id"] == file["id"]:
@@ -110,7 +121,8 @@ def register(
 def _register_again(
     transaction: Transaction, file: Row, row: Row, appearance: Appearance, profile: Profile
 ) -> OccurrenceOutcome | None:
-    decision = decide(standing_of(row), _current(row, profile), _version(file, appearance, profile))
+    standing = _standing(transaction, row)
+    decision = decide(standing, _current(row, profile), _version(file, appearance, profile))
     # Entered as stale first: it is current only once the one before has been set aside.
     entered = OccurrenceOutcome.STALE if decision.outcome is OccurrenceOutcome.CURRENT else decision.outcome
     key = ledger_invoices.add_occurrence(transaction, file, row["id"], appearance, entered, decision.reason)
@@ -144,7 +156,7 @@ def decide_waiting(transaction: Transaction, profile: Profile) -> int:
     waiting = ledger_invoices.waiting_occurrences(transaction)
     for occurrence in waiting:
         row, file, appearance = ledger_invoices.reload(transaction, occurrence)
-        standing = standing_of(row)
+        standing = _standing(transaction, row)
         if standing is Standing.UNKNOWN:
             continue
         decision = decide(standing, _current(row, profile), _version(file, appearance, profile))

@@ -15,7 +15,6 @@ from functools import partial
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import BusinessRefusal
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
-from mlc_dagster.fusion.invoices import read_back
 from mlc_dagster.ledger import control_rows, recovery, submissions
 from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger.database import Row, Transaction
@@ -23,8 +22,9 @@ from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import MOST_UNKNOWN, Intent, Phase, TakenBy
 from mlc_dagster.ledger.windows import window_key
 from mlc_dagster.ledger.writer import LedgerWriter
-from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence, Sought
-from mlc_dagster.stampli.comparison import body_fields, compare, is_ours
+from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence
+from mlc_dagster.stampli.comparison import body_fields, compare
+from mlc_dagster.stampli.earlier_attempts import EarlierAttempts, is_unchanged, sought_for
 from mlc_dagster.stampli.inbound import Inbound, WindowWork, silent
 from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import problem
@@ -50,18 +50,6 @@ def invoice_group(window_start: dt.datetime, generation: int) -> str:
     return f"MLC {window_key(window_start)} g{generation}"
 
 
-def sought_for(row: Row) -> Sought:
-    """What to look for in Fusion for an invoice row with a mapping."""
-    fields = body_fields(row["mapping"])
-    return Sought(
-        key=row["id"],
-        business_unit=row["business_unit"],
-        supplier_number=row["supplier_number"],
-        number=row["fusion_number"],
-        invoice_date=dt.date.fromisoformat(str(fields["InvoiceDate"])),
-    )
-
-
 class WindowPosting:
     """One run's posting of one window."""
 
@@ -82,6 +70,7 @@ class WindowPosting:
         self._settings = inbound.settings.fusion
         self.summary = PostingSummary()
         self._prover = AbsenceProver(inbound.ledger, client, inbound.pod)
+        self._earlier = EarlierAttempts(inbound, client, writer, self._prover, self.summary)
         self._sender = Sender(client, writer, self._settings, self.summary)
         self._uncertainty = Uncertainty(inbound, client, writer, work, self._prover, self._sender, self.summary)
         self._ready: deque[_Ready] = deque()
@@ -89,6 +78,7 @@ class WindowPosting:
         self._after = 0
         self._exhausted = False
         self._blocked_units: set[str] = set()
+        self._lost: str | None = None
 
     async def run(self) -> PostingSummary:
         """Post everything that can be posted now.
@@ -124,6 +114,8 @@ class WindowPosting:
         self.summary.left_waiting = await asyncio.to_thread(self._uncertainty.count_waiting)
         if self._sender.stopped is not None:
             raise self._sender.stopped
+        if self._lost is not None:
+            raise DataAccessLost(self._lost)
         return self.summary
 
     @staticmethod
@@ -228,6 +220,8 @@ class WindowPosting:
         return await self._writer.submit(claim)
 
     def _claim_one(self, transaction: Transaction, row: Row) -> Intent | None:
+        if not is_unchanged(transaction, row):
+            return None
         group = invoice_group(self._work.start, self._work.generation)
         released: list[str] = row["released_reasons"] or []
         # A released number of another business unit is a number of its own.
@@ -246,6 +240,7 @@ class WindowPosting:
             owner=self._work.owner,
             fence=self._work.fence,
             lease=lease_length(self._settings),
+            occurrence_id=row["occurrence_id"],
         )
         if isinstance(result, TakenBy):
             found = problem(
@@ -256,7 +251,7 @@ class WindowPosting:
         return result
 
     def _park(self, transaction: Transaction, row: Row, reason: str, problems: Sequence[object]) -> None:
-        if move(
+        if is_unchanged(transaction, row) and move(
             transaction, row["id"], InvoiceState.PARKED, expected=(InvoiceState.VALIDATED,), reason=reason,
             event="invoice.parked", detail={"problems": list(problems)}, problems=list(problems),
         ):  # fmt: skip
@@ -278,6 +273,9 @@ class WindowPosting:
             return
         self._after = rows[-1]["id"]
         rows = [row for row in rows if row["business_unit"] not in self._blocked_units]
+        rows = await self._earlier.settle(rows)
+        for row in self._earlier.unproven:
+            await self._writer.submit(partial(self._park_unproven, row=row))
         findings = await self._prover.look_up([sought_for(row) for row in rows])
         chosen_units: set[str] = set()
         for row in rows:
@@ -286,12 +284,16 @@ class WindowPosting:
             match finding.presence:
                 case Presence.ABSENT:
                     self._ready.append(_Ready(row))
+                case Presence.NOTHING_VISIBLE if row["id"] in self._earlier.given_up:
+                    await self._writer.submit(partial(self._park_unproven, row=row))
                 case Presence.NOTHING_VISIBLE:
                     if unit not in chosen_units:
                         chosen_units.add(unit)
                         self._ready.appendleft(_Ready(row, alone=True))
                 case Presence.UNPROVEN:
-                    raise DataAccessLost(unit)
+                    # The other units go on; the run ends with the error.
+                    self._blocked_units.add(unit)
+                    self._lost = unit
                 case Presence.PRESENT:
                     await self._there(row, finding)
                 case Presence.OTHER_BUSINESS_UNIT:
@@ -300,29 +302,21 @@ class WindowPosting:
                     else:
                         await self._writer.submit(partial(self._held, row=row, finding=finding))
 
+    def _park_unproven(self, transaction: Transaction, *, row: Row) -> None:
+        found = problem("SUBMIT_UNKNOWN", value="it cannot be proven that an earlier attempt was not stored")
+        self._park(transaction, row, found.reason, problem_rows([found]))
+
     async def _there(self, row: Row, finding: Finding) -> None:
         """In Fusion before anything was sent; or sent, refused for everybody (403), and stored all the same."""
         with self._inbound.ledger.reading() as reading:
             attempt = recovery.last_attempt(reading, row["id"])
-        if attempt is not None:
-            fields = body_fields(attempt["body"])
-            complete = await read_back(self._client, [record.invoice_id for record in finding.records])
-            for record in complete.values():
-                if is_ours(fields, record, posting_user=self._settings.posting_user):
-                    await self._writer.submit(
-                        partial(
-                            submissions.mark_created,
-                            submission_id=attempt["id"],
-                            fusion_invoice_id=record.invoice_id,
-                            http_status=None,
-                            evidence="found in Fusion with our user, source, group and content",
-                        )
-                    )
-                    self.summary.adopted += 1
-                    return
+        if attempt is not None and await self._earlier.adopt(attempt, finding):
+            return
         await self._writer.submit(partial(self._already_there, row=row, finding=finding))
 
     def _already_there(self, transaction: Transaction, *, row: Row, finding: Finding) -> None:
+        if not is_unchanged(transaction, row):
+            return
         record = finding.record
         assert record is not None  # noqa: S101 - PRESENT carries its record
         if move(

@@ -15,7 +15,7 @@ import msgspec
 
 from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger import invoices as ledger_invoices
-from mlc_dagster.ledger.archive import Archive
+from mlc_dagster.ledger.archive import Archive, ArchiveDamaged
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.invoices import Appearance
@@ -48,6 +48,8 @@ class FileReading:
     """Texts of the first quarantined rows."""
     warnings: tuple[str, ...] = ()
     rejected: str | None = None
+    released: str | None = None
+    """The archive no longer has its bytes: it is fetched again, and nothing of it was read now."""
 
     def count(self, parsed: ParsedInvoice | QuarantinedRow) -> None:
         if isinstance(parsed, QuarantinedRow):
@@ -107,7 +109,10 @@ def read_files(
     *,
     progress: Callable[[int], None] = _silent,
 ) -> list[FileReading]:
-    """Read the RECEIVED files among ``rows``, by the sequence in their names; ``progress`` gets invoices per chunk."""
+    """Read the RECEIVED files among ``rows``, by the sequence in their names; ``progress`` gets invoices per chunk.
+
+    One whose bytes the archive has lost goes back to waiting on the server; the others are read.
+    """
     received = [row for row in rows if row["state"] == str(FileState.RECEIVED)]
 
     def order(row: Row) -> tuple[str, str, int]:
@@ -132,7 +137,14 @@ def _read_file(
         aside.clear()
 
     try:
-        stream = parse_file(archive.path(row["sha256"]), profile)
+        archived = archive.path(row["sha256"])
+    except ArchiveDamaged as damage:
+        reading.released = f"{Path(row['path']).name}: {damage}, or leave the file on the server to be fetched again"
+        with ledger.transaction() as transaction:
+            ledger_files.set_file_state(transaction, row, FileState.RELEASED, reading.released)
+        return reading
+    try:
+        stream = parse_file(archived, profile)
         for parsed in stream:
             reading.count(parsed)
             if isinstance(parsed, QuarantinedRow):

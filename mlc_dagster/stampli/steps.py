@@ -16,12 +16,13 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.equation import Equation, equation
 from mlc_dagster.ledger.files import FileState
+from mlc_dagster.ledger.windows import pin_pod
 from mlc_dagster.stampli.confirmation import ConfirmationSummary, confirm_window
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, RequestCount
 from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
 from mlc_dagster.stampli.occurrences import decide_waiting
-from mlc_dagster.stampli.posting import post_window
+from mlc_dagster.stampli.posting import DataAccessLost, post_window
 from mlc_dagster.stampli.reading import FileReading, Rereading, amount_of, read_files, reread_files
 from mlc_dagster.stampli.receiving import Receipt, dispose_files, files_of, receive_files
 from mlc_dagster.stampli.sending import PostingSummary
@@ -124,15 +125,22 @@ def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) 
     requests = RequestCount()
 
     async def work(client: FusionClient) -> tuple[PostingSummary, ConfirmationSummary]:
-        posted = await post_window(inbound, client, held.work, progress=lambda count: progress("post", count))
-        confirmed = await confirm_window(
-            inbound,
-            client,
-            held.work.start,
-            again=held.reconciling,
-            progress=lambda count: progress("confirm", count),
-        )
-        return posted, confirmed
+        async def confirm() -> ConfirmationSummary:
+            return await confirm_window(
+                inbound,
+                client,
+                held.work.start,
+                again=held.reconciling,
+                progress=lambda count: progress("confirm", count),
+            )
+
+        try:
+            posted = await post_window(inbound, client, held.work, progress=lambda count: progress("post", count))
+        except DataAccessLost:
+            # One business unit that we no longer see must not keep the others' invoices from being read back.
+            await confirm()
+            raise
+        return posted, await confirm()
 
     posting, confirmation = _with_client(inbound, requests, work)
     posting.confirmed, posting.differing = confirmation.confirmed, len(confirmation.differing)
@@ -161,6 +169,9 @@ def observe_step(inbound: Inbound, *, statuses: bool = True, cures: bool = True)
 
 
 def _with_client(inbound: Inbound, requests: RequestCount, work: Callable[[FusionClient], Awaitable[T]]) -> T:
+    with inbound.ledger.transaction() as transaction:
+        pin_pod(transaction, inbound.pod)
+
     async def run() -> T:
         async with inbound.open_client(requests.count) as client:
             return await work(client)

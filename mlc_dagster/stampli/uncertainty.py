@@ -310,11 +310,14 @@ class Uncertainty:
         codes = ", ".join(refusal.codes) or f"HTTP {refusal.status}"
         text = "; ".join(detail.text for detail in refusal.details)
         found = problem("FUSION_REJECTED", field=codes, value=text)
+        # Where nothing is visible the refusal is told, but not taken for proof: the claim stays, and nothing that
+        # takes the invoice's place is sent before this attempt could be looked for.
+        proven = finding.presence is not Presence.NOTHING_VISIBLE
         await self._writer.submit(
             partial(
                 submissions.park_submission,
                 submission_id=intent.submission_id,
-                phase=Phase.REJECTED,
+                phase=Phase.REJECTED if proven else Phase.UNKNOWN,
                 reason=f"FUSION_REJECTED({codes})",
                 problem=problem_rows([found])[0],
                 http_status=refusal.status,

@@ -108,7 +108,8 @@ async def validate_window(
             return summary
         verdicts = await judge(inbound, reader, [row for row in rows if not row["attempted"]])
         with inbound.ledger.transaction() as transaction:
-            for verdict in verdicts:
+            # In one order everywhere, since each holds the name of its number until the commit.
+            for verdict in sorted(verdicts, key=lambda each: _likeness(each.mapping) if each.mapping else ""):
                 _record(transaction, inbound, reader, verdict, summary)
         progress(len(rows))
         after = rows[-1]["id"]
@@ -262,6 +263,7 @@ def _record(
         return
     mapping, problems = verdict.mapping, list(verdict.problems)
     if mapping is not None:
+        transaction.lock_name(_likeness(mapping))
         held = _duplicate(transaction, row, mapping)
         problems += [held] if held else []
     if problems or mapping is None:
@@ -284,6 +286,11 @@ def _record(
         **_identity(mapping),
     )
     summary.validated += moved
+
+
+def _likeness(mapping: Mapping) -> str:
+    """What an invoice and its near-duplicates have in common."""
+    return f"number:{mapping.supplier_id}:{normalised_key(mapping.fusion_number)}"
 
 
 def _identity(mapping: Mapping) -> dict[str, Any]:

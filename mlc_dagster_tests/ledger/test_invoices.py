@@ -1,6 +1,7 @@
 """Invoices and their appearances: registered once, found by their source, superseded with all that belongs to it."""
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import sqlalchemy as sa
 from mlc_dagster.ledger import invoice_views, invoices, schema
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
+from mlc_dagster.stampli.occurrences import register
+from mlc_dagster.stampli.profile import load_profile
 from mlc_dagster_tests.ledger.population import (
     WINDOW,
     add_file,
@@ -20,6 +23,7 @@ from mlc_dagster_tests.ledger.population import (
     invoice_row,
     race,
 )
+from mlc_dagster_tests.ledger.test_claim_races import wait_until_blocked
 
 LATER = WINDOW + dt.timedelta(minutes=15)
 
@@ -98,6 +102,54 @@ def test_files_with_the_same_invoices_in_another_order_do_not_lock_each_other_ou
         return found
 
     assert race([lambda: look(keys), lambda: look(keys[::-1])] * 2) == [1500] * 4
+
+
+def test_an_invoice_superseded_while_it_is_waited_for_is_still_found(ledger: Ledger) -> None:
+    """Two windows read revisions of one invoice: the second must see the first's, or it would enter a new invoice."""
+    if ledger.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite's writers wait at their beginning; none can be in the middle")
+    with ledger.transaction() as transaction:
+        key = add_invoice(transaction)
+        row = current(transaction.row(sa.select(schema.invoice).where(schema.invoice.c.id == key)))
+    source = (row["company_id"], row["source_key"])
+
+    def look() -> int:
+        with ledger.transaction() as transaction:
+            return int(invoices.by_source(transaction, [source])[source]["occurrence_id"])
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.transaction() as transaction:
+            before = invoices.by_source(transaction, [source])[source]
+            waiting = pool.submit(look)
+            wait_until_blocked(ledger)
+            newer = add_occurrence(transaction, add_file(transaction), key, OccurrenceOutcome.STALE)
+            invoices.make_current(transaction, before, newer, appearance(row["source_key"], revision=2))
+        assert waiting.result(timeout=30) == newer
+
+
+def test_two_files_bringing_the_same_new_invoice_at_once_enter_it_once(ledger: Ledger) -> None:
+    """The second waits for the first, then knows the invoice; what only it has is entered beside."""
+    if ledger.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite's writers wait at their beginning; none can be in the middle")
+    profile = load_profile("stampli_lines_v1")
+    with ledger.transaction() as transaction:
+        first, second = add_file(transaction), add_file(transaction)
+    unreadable = {"readable": False}
+
+    def enter() -> dict[OccurrenceOutcome, int]:
+        with ledger.transaction() as transaction:
+            both = [appearance("S-2", **unreadable), appearance("S-1", **unreadable)]
+            return register(transaction, second, both, profile)
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.transaction() as transaction:
+            register(transaction, first, [appearance("S-1", **unreadable)], profile)
+            waiting = pool.submit(enter)
+            wait_until_blocked(ledger)
+        assert waiting.result(timeout=30) == {OccurrenceOutcome.CURRENT: 1, OccurrenceOutcome.DUPLICATE: 1}
+    with ledger.reading() as reading:
+        rows = reading.rows(sa.select(schema.invoice).order_by(schema.invoice.c.source_key))
+    assert [outcomes(ledger, row["id"]) for row in rows] == [["CURRENT", "DUPLICATE"], ["CURRENT"]]
 
 
 def test_a_further_appearance_is_registered_once_per_file(ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence
 from mlc_dagster.ledger.windows import RunWanted
+from mlc_dagster.stampli.receiving import receive_files
 from mlc_dagster_tests.protocols.intake import Rows, bill, drop, file_states, files, prove_books
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 
@@ -58,6 +59,32 @@ def test_a3_a_kill_between_download_and_ledger_loses_nothing(flow: Rehearsal, pl
     drop(flow, 3, bill("3", "30.00"))
     flow.process()
     assert list(flow.inbound.scratch.iterdir()) == []
+
+
+def test_a3_a_file_that_the_archive_lost_is_fetched_again_and_holds_up_no_other(flow: Rehearsal) -> None:
+    """A damaged disk between receiving and reading: one file waits on the server, the rest of the window is posted."""
+    drop(flow, 1, bill("1", "10.00"))
+    drop(flow, 2, bill("2", "20.00"))
+    drop(flow, 3, bill("3", "30.00"))
+    (wanted,) = flow.poll_settled().runs
+    inbound = flow.inbound
+    receive_files(
+        inbound.ledger, inbound.open_session, inbound.archive, inbound.stampli, inbound.profile, files(flow),
+        scratch=inbound.scratch, progress=lambda count: None,
+    )  # fmt: skip
+    lost, damaged, _ = (flow.inbound.archive.path(str(row["sha256"])) for row in files(flow))
+    lost.unlink()
+    damaged.chmod(0o640)
+    damaged.write_bytes(b"other bytes")
+    (received, _, _) = flow.run(wanted)
+    assert [reading.released is not None for reading in received.readings] == [True, True, False]
+    assert file_states(flow) == ["RELEASED", "RELEASED", "READ"]
+    assert "is missing" in files(flow)[0]["reason"]
+    assert "holds other bytes" in files(flow)[1]["reason"]
+    prove_books(flow, "N-3")
+    flow.process()
+    assert file_states(flow) == ["READ", "READ", "READ"]
+    prove_books(flow, "N-1", "N-2", "N-3")
 
 
 def test_a6_a_kill_in_the_middle_of_a_large_file_enters_each_invoice_once(flow: Rehearsal) -> None:

@@ -10,6 +10,7 @@ from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.schema import fusion_observation
 from mlc_dagster.stampli.absence import DataAccessLost
 from mlc_dagster.stampli.steps import observe_step
+from mlc_dagster_tests.protocols.intake import stepwise
 from mlc_dagster_tests.protocols.posting import (
     assert_adds_up,
     assert_books,
@@ -301,6 +302,50 @@ def test_c7_refused_attachment_is_reported_and_does_not_fail_the_run(flow: Rehea
     assert later(flow) == []
     reconcile(flow)
     assert flow.fusion.books.count("POST", ATTACHMENTS) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 500])
+def test_c7_failing_attachment_does_not_hold_its_window_open(flow: Rehearsal, status: int) -> None:
+    """A missing privilege or a bad day of the attachment service: the run ends, the other steps are done."""
+    flow.change_config({"stampli": {"attachments": "document_file"}})
+    flow.drop("88121.pdf", b"%PDF-1.7 one")
+    fault = flow.fusion.faults.add("status", method="POST", path="invoices/*/child/attachments", status=status)
+    drop(flow, one("INV-1", document_file="88121.pdf") + one("INV-2", document_file="88121.pdf"))
+    [(_, _, report)] = flow.process()
+    assert [text.split(":")[0] for text in report.confirmation.problems] == ["INV-1", "INV-2"]
+    assert states(flow) == {"INV-1": "CONFIRMED", "INV-2": "CONFIRMED"}
+    assert later(flow) == []
+    flow.fusion.faults.remove(fault)
+    assert reconcile(flow).confirmation.attached == 2
+    assert [each.attachments for each in ours(flow)] == [1, 1]
+
+
+def test_c7_documents_that_cannot_be_fetched_do_not_hold_their_window_open(flow: Rehearsal) -> None:
+    """The partner's server is down when the invoices are already in the books."""
+    flow.change_config({"stampli": {"attachments": "document_file"}})
+    flow.drop("88121.pdf", b"%PDF-1.7 one")
+    clerk(flow)
+    drop(flow, one("INV-1", document_file="88121.pdf"))
+    password = flow.folder / "sftp_password"
+    right = password.read_text()
+    wanted = only(flow.poll_settled().runs)
+    stepwise(flow, wanted, after_validate=lambda: password.write_text("changed"))
+    assert states(flow) == {"INV-1": "CONFIRMED"}
+    password.write_text(right)
+    assert later(flow) == []
+    assert reconcile(flow).confirmation.attached == 1
+
+
+def test_c7_after_create_without_the_privilege_does_not_hold_its_window_open(flow: Rehearsal) -> None:
+    """403 on the action alone: the invoices are created; the step waits for whoever grants the privilege."""
+    after_create(flow, "validate")
+    fault = flow.fusion.faults.add("status", method="POST", path=VALIDATE, status=403)
+    drop(flow, many(2))
+    [(_, _, report)] = flow.process()
+    assert len(report.confirmation.problems) == 2
+    assert later(flow) == []
+    flow.fusion.faults.remove(fault)
+    assert reconcile(flow).confirmation.after_create == 2
 
 
 def test_c8_fusion_statuses_are_observed_until_accounted_and_are_no_states(flow: Rehearsal) -> None:

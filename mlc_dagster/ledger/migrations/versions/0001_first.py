@@ -295,6 +295,7 @@ def _create_tables() -> None:
         "submission",
         sa.Column("id", BigId, nullable=False),
         sa.Column("invoice_pk", BigId, nullable=False),
+        sa.Column("occurrence_id", BigId, nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("pod", sa.Text(), nullable=False),
         sa.Column("window_start", UtcDateTime(), nullable=False),

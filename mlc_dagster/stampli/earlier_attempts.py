@@ -1,0 +1,126 @@
+"""What went out before for an invoice that is about to be sent: looked for under its own identity, and adopted.
+
+A revision may bear another number or supplier than what was sent before it, and a refusal may have hidden that the
+request was stored. The look-up of the new number says nothing of that.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from functools import partial
+
+import sqlalchemy as sa
+
+from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.fusion.invoices import read_back
+from mlc_dagster.ledger import recovery, submissions
+from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.schema import invoice as invoice_table
+from mlc_dagster.ledger.submissions import Phase
+from mlc_dagster.ledger.writer import LedgerWriter
+from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence, Sought
+from mlc_dagster.stampli.comparison import body_fields, is_ours
+from mlc_dagster.stampli.identity import number_key
+from mlc_dagster.stampli.inbound import Inbound
+from mlc_dagster.stampli.sending import PostingSummary
+
+
+def sought_for(row: Row) -> Sought:
+    """What to look for in Fusion for an invoice row with a mapping."""
+    fields = body_fields(row["mapping"])
+    return Sought(
+        key=row["id"],
+        business_unit=row["business_unit"],
+        supplier_number=row["supplier_number"],
+        number=row["fusion_number"],
+        invoice_date=dt.date.fromisoformat(str(fields["InvoiceDate"])),
+    )
+
+
+def sought_for_attempt(attempt: Row) -> Sought:
+    """What to look for in Fusion for the frozen body of an attempt; the key is the attempt's."""
+    fields = body_fields(attempt["body"])
+    return Sought(
+        key=attempt["id"],
+        business_unit=str(fields["BusinessUnit"]),
+        supplier_number=str(fields["SupplierNumber"]),
+        number=str(fields["InvoiceNumber"]),
+        invoice_date=dt.date.fromisoformat(str(fields["InvoiceDate"])),
+    )
+
+
+def _identity(sought: Sought) -> tuple[str, str, str]:
+    return sought.business_unit, sought.supplier_number, number_key(sought.number)
+
+
+def is_unchanged(transaction: Transaction, row: Row) -> bool:
+    """True while the invoice is what was looked up: another run may have put a newer appearance in its place."""
+    names = ("occurrence_id", "window_start", "mapping")
+    now = transaction.row(
+        sa.select(*(invoice_table.c[name] for name in names)).where(invoice_table.c.id == row["id"]).with_for_update()
+    )
+    return now is not None and all(now[name] == row[name] for name in names)
+
+
+class EarlierAttempts:
+    """Looks for the attempts that were made before for a chunk of invoices."""
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        client: FusionClient,
+        writer: LedgerWriter,
+        prover: AbsenceProver,
+        summary: PostingSummary,
+    ) -> None:
+        self._inbound = inbound
+        self._client = client
+        self._writer = writer
+        self._prover = prover
+        self._summary = summary
+        self.given_up: set[int] = set()
+        """Invoices with an attempt of which nobody found out whether Fusion created it."""
+        self.unproven: list[Row] = []
+        """Of the last chunk: an earlier attempt under another identity can neither be found nor ruled out."""
+
+    async def settle(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows that may go on to their own look-up; raises FusionError when Fusion cannot be read."""
+        with self._inbound.ledger.reading() as reading:
+            attempts = recovery.attempts_of(reading, [row["id"] for row in rows])
+        by_key = {row["id"]: row for row in rows}
+        self.given_up |= {each["invoice_pk"] for each in attempts if each["phase"] == Phase.UNKNOWN}
+        earlier = {
+            each["id"]: each
+            for each in attempts
+            if _identity(sought_for_attempt(each)) != _identity(sought_for(by_key[each["invoice_pk"]]))
+        }
+        findings = await self._prover.look_up([sought_for_attempt(each) for each in earlier.values()])
+        adopted: set[int] = set()
+        unproven: set[int] = set()
+        for key, finding in findings.items():
+            invoice_pk = earlier[key]["invoice_pk"]
+            if finding.presence is Presence.PRESENT and await self.adopt(earlier[key], finding):
+                adopted.add(invoice_pk)
+            elif finding.presence in (Presence.UNPROVEN, Presence.NOTHING_VISIBLE):
+                unproven.add(invoice_pk)
+        self.unproven = [by_key[invoice_pk] for invoice_pk in sorted(unproven - adopted)]
+        return [row for row in rows if row["id"] not in adopted | unproven]
+
+    async def adopt(self, attempt: Row, finding: Finding) -> bool:
+        """Record what an attempt created, when Fusion shows it as ours; False when it shows somebody else's."""
+        fields = body_fields(attempt["body"])
+        complete = await read_back(self._client, [record.invoice_id for record in finding.records])
+        user = self._inbound.settings.fusion.posting_user
+        for record in complete.values():
+            if is_ours(fields, record, posting_user=user):
+                await self._writer.submit(
+                    partial(
+                        submissions.mark_created,
+                        submission_id=attempt["id"],
+                        fusion_invoice_id=record.invoice_id,
+                        http_status=None,
+                        evidence="found in Fusion with our user, source, group and content",
+                    )
+                )
+                self._summary.adopted += 1
+                return True
+        return False
