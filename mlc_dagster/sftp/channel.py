@@ -6,7 +6,7 @@ thread: two threads on one paramiko client dead-lock (paramiko #718); several ch
 
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -89,7 +89,9 @@ class SftpChannel:
         """Closes the channel, if any; the next use opens another."""
         client, self._client = self._client, None
         if client is not None and self._transport.is_active():
-            client.close()
+            # The connection may break between the look and the farewell; what is closed then is closed.
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                client.close()
 
     def __enter__(self) -> Self:
         return self

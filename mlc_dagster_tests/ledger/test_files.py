@@ -123,13 +123,13 @@ def test_the_same_name_with_new_bytes_is_a_new_version(ledger: Ledger, clock: Ha
     assert [(row["version"], row["state"]) for row in rows(ledger)] == [(1, "RECEIVED"), (2, "RECEIVED")]
 
 
-def test_the_first_version_sent_again_is_the_same_bytes(ledger: Ledger) -> None:
-    """A, B, A under one name: the third is known although it is not the latest."""
+def test_a_path_that_goes_back_to_its_first_bytes_is_received_again(ledger: Ledger) -> None:
+    """A, B, A under one name: what the folder shows last is what is meant, although its bytes are known."""
     first = assign(ledger, Seen(PATH, 10, OLD))
     receive(ledger, first, "A")
     receive(ledger, assign(ledger, Seen(PATH, 10, OLD + 1)), "B")
     third = assign(ledger, Seen(PATH, 10, OLD + 2))
-    assert receive(ledger, third, "A") == (FileState.SAME_BYTES, first["id"])
+    assert receive(ledger, third, "A") == (FileState.RECEIVED, None)
 
 
 def young_file(ledger: Ledger, clock: HandClock) -> tuple[Seen, Row]:

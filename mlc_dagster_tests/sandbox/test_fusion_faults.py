@@ -20,7 +20,8 @@ def test_latency_delays_only_what_it_names(fusion: FusionSandbox, caller: Caller
     caller.get("invoices")
     caller.get("ledgersLOV")
     seconds = [entry.seconds for entry in fusion.books.requests(method="GET")]
-    assert seconds[0] >= 0.2 > seconds[1]
+    # Two clocks measure: the server's loop may wake a moment before ours counts the whole time.
+    assert seconds[0] >= 0.19 > seconds[1]
 
 
 def test_latency_does_not_block_other_requests(fusion: FusionSandbox, caller: Caller) -> None:
