@@ -12,6 +12,9 @@ import msgspec
 from mlc_dagster.stampli.mapping import BodyValue, Mapping
 from mlc_dagster.stampli.model import fixed_point
 
+GROUP_SLOT = "@@mlc-invoice-group@@"
+"""Stands for the InvoiceGroup until the intent names window and generation; see ``fill_group``."""
+
 
 def render_body(mapping: Mapping, invoice_group: str) -> bytes:
     """UTF-8 JSON without blanks, attributes in the order of the mapping, InvoiceGroup after them, lines last.
@@ -34,3 +37,15 @@ def _value(value: str | int | Decimal | dt.date) -> str | int | msgspec.Raw:
     if isinstance(value, dt.date):
         return value.isoformat()
     return value
+
+
+def fill_group(template: str, invoice_group: str) -> bytes:
+    """The body to send: the template with its invoice group.
+
+    The slot is matched with its key and quotes, which no JSON string can contain unescaped.
+    """
+    slot = f'"InvoiceGroup":"{GROUP_SLOT}"'
+    if template.count(slot) != 1:
+        msg = "a stored mapping has no single place for its invoice group; validate the invoice again"
+        raise ValueError(msg)
+    return template.replace(slot, f'"InvoiceGroup":"{invoice_group}"').encode()

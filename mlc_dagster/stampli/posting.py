@@ -23,6 +23,7 @@ from mlc_dagster.ledger.submissions import MOST_UNKNOWN, Intent, Phase, TakenBy
 from mlc_dagster.ledger.windows import window_key
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence
+from mlc_dagster.stampli.body import fill_group
 from mlc_dagster.stampli.comparison import body_fields, compare
 from mlc_dagster.stampli.earlier_attempts import EarlierAttempts, is_unchanged, sought_for
 from mlc_dagster.stampli.inbound import Inbound, WindowWork, silent
@@ -30,7 +31,6 @@ from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import problem
 from mlc_dagster.stampli.sending import PostingStopped, PostingSummary, Sender, lease_length
 from mlc_dagster.stampli.uncertainty import Uncertainty, require_window
-from mlc_dagster.stampli.validation import fill_group
 
 _CHUNK = 500
 _PAUSE = 0.1

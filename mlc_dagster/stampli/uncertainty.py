@@ -23,8 +23,9 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.submissions import Intent, Phase
 from mlc_dagster.ledger.windows import window_held, window_key
 from mlc_dagster.ledger.writer import LedgerWriter
-from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence, Sought
+from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence
 from mlc_dagster.stampli.comparison import body_fields, compare, is_ours
+from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, WindowWork
 from mlc_dagster.stampli.reading import problem_rows
@@ -139,7 +140,7 @@ class Uncertainty:
         due = due[: max(0, _LOOKED_UP_AT_ONCE * self._settings.max_in_flight - len(queued))]
         if not due:
             return False
-        findings = await self._prover.look_up([_sought(row) for row in due])
+        findings = await self._prover.look_up([sought_for_attempt(row) for row in due])
         present = [finding for finding in findings.values() if finding.presence is Presence.PRESENT]
         complete = await self._read(present)
         for row in due:
@@ -292,7 +293,7 @@ class Uncertainty:
         if row is None:
             # The answer came so late that another run has settled the attempt.
             return
-        sought = _sought(row)
+        sought = sought_for_attempt(row)
         try:
             finding = (await self._prover.look_up([sought]))[sought.key]
             if finding.presence is Presence.PRESENT:
@@ -358,14 +359,3 @@ def _origin(fields: dict[str, Any], record: InvoiceRecord, user: str) -> dict[st
 def _due_at(row: Row) -> dt.datetime:
     due: dt.datetime = row["not_before"] or row["lease_until"]
     return due
-
-
-def _sought(row: Row) -> Sought:
-    fields = body_fields(row["body"])
-    return Sought(
-        key=row["id"],
-        business_unit=str(fields["BusinessUnit"]),
-        supplier_number=str(fields["SupplierNumber"]),
-        number=str(fields["InvoiceNumber"]),
-        invoice_date=dt.date.fromisoformat(str(fields["InvoiceDate"])),
-    )

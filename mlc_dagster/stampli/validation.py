@@ -21,7 +21,7 @@ from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.schema import submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.settings import CompanySettings
-from mlc_dagster.stampli.body import render_body
+from mlc_dagster.stampli.body import GROUP_SLOT, render_body
 from mlc_dagster.stampli.checks import check_invoice, warn_about
 from mlc_dagster.stampli.identity import normalised_key, number_key
 from mlc_dagster.stampli.inbound import Inbound, silent
@@ -31,24 +31,9 @@ from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import Problem, problem, reasons
 from mlc_dagster.stampli.references import ReferenceReader
 
-GROUP_SLOT = "@@mlc-invoice-group@@"
-"""Stands for the InvoiceGroup until the intent names window and generation; see ``fill_group``."""
-
 _CHUNK = 500
 _CURED_BY_FUSION = ("reference", "period")
 _CURED_BY_ITSELF = (*_CURED_BY_FUSION, "crosswalk")
-
-
-def fill_group(template: str, invoice_group: str) -> bytes:
-    """The body to send: the template with its invoice group.
-
-    The slot is matched with its key and quotes, which no JSON string can contain unescaped.
-    """
-    slot = f'"InvoiceGroup":"{GROUP_SLOT}"'
-    if template.count(slot) != 1:
-        msg = "a stored mapping has no single place for its invoice group; validate the invoice again"
-        raise ValueError(msg)
-    return template.replace(slot, f'"InvoiceGroup":"{invoice_group}"').encode()
 
 
 @dataclass

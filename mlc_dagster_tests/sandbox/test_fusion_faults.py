@@ -16,12 +16,12 @@ from mlc_dagster_tests.sandbox.fusion_caller import Caller, exact, invoice
 
 def test_latency_delays_only_what_it_names(fusion: FusionSandbox, caller: Caller) -> None:
     """Per path; the server's own clock is the witness."""
-    fusion.faults.add("latency", path="invoices", seconds=0.2)
+    # A little more than is asserted: the loop may wake a moment before another clock has counted all of it.
+    fusion.faults.add("latency", path="invoices", seconds=0.22)
     caller.get("invoices")
     caller.get("ledgersLOV")
     seconds = [entry.seconds for entry in fusion.books.requests(method="GET")]
-    # Two clocks measure: the server's loop may wake a moment before ours counts the whole time.
-    assert seconds[0] >= 0.19 > seconds[1]
+    assert seconds[0] >= 0.2 > seconds[1]
 
 
 def test_latency_does_not_block_other_requests(fusion: FusionSandbox, caller: Caller) -> None:
