@@ -40,7 +40,7 @@ def build_defs(
     """
     wiring = wiring_of(settings, environ=environ, progress=progress)
     flow = build_flow(wiring, resource_overrides=resource_overrides)
-    return dg.Definitions.merge(flow, dg.Definitions(sensors=build_sensors(settings)))
+    return dg.Definitions.merge(flow, dg.Definitions(sensors=build_sensors(wiring)))
 
 
 def definition_settings(environ: Mapping[str, str], working_directory: Path) -> Settings:

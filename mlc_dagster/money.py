@@ -1,7 +1,7 @@
 """Money exactly: decimals per currency (ISO 4217), minor units, sums.
 
 Belongs here: arithmetic that never rounds and the currency table (``currencies.csv``: money in use, without metals and
-test codes). Does not: text of cells (``cells``), rates, tolerances (``checks``).
+test codes). Does not: text of cells, rates, tolerances.
 """
 
 import csv
@@ -17,7 +17,7 @@ _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
 @cache
 def currencies() -> dict[str, int]:
     """Minor units by currency code: USD 2, JPY 0, KWD 3."""
-    text = (files("mlc_dagster.stampli") / "currencies.csv").read_text(encoding="ascii")
+    text = (files("mlc_dagster") / "currencies.csv").read_text(encoding="ascii")
     return {row["currency"]: int(row["minor_units"]) for row in csv.DictReader(text.splitlines())}
 
 

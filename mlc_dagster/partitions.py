@@ -18,3 +18,8 @@ def inbound_windows(poll: PollSettings) -> dg.TimeWindowPartitionsDefinition:
     return dg.TimeWindowPartitionsDefinition(
         start=poll.start, cron_schedule=poll.cron, fmt=KEY_FORMAT, timezone="UTC", end_offset=1
     )
+
+
+def outbound_windows(poll: PollSettings) -> dg.TimeWindowPartitionsDefinition:
+    """The outbound poll windows: closed ones only, since a window is read once it is over."""
+    return dg.TimeWindowPartitionsDefinition(start=poll.start, cron_schedule=poll.cron, fmt=KEY_FORMAT, timezone="UTC")

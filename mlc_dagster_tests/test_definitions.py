@@ -75,7 +75,10 @@ def test_sandbox_is_stopped_and_says_so(tmp_path: Path, snapshot: SnapshotAssert
     """A fresh clone must not poll anything by itself, and nobody may take the sandbox for production."""
     defs = build_defs(definition_settings({}, tmp_path), environ={})
     shown = described(defs)
-    assert {asset["group"] for asset in shown["assets"].values()} == {"stampli_to_fusion_SANDBOX"}
+    assert {asset["group"] for asset in shown["assets"].values()} == {
+        "stampli_to_fusion_SANDBOX",
+        "fusion_to_sftp_SANDBOX",
+    }
     assert {sensor["status"] for sensor in shown["sensors"].values()} == {"STOPPED"}
     assert shown == snapshot
 
@@ -85,13 +88,27 @@ def test_everything_loads(settings: Settings) -> None:
     dg.Definitions.validate_loadable(build_defs(settings, environ={}))
 
 
-def test_window_assets_share_one_partitions_object(settings: Settings) -> None:
-    """Dagster maps partitions one to one only within the same definition; the open window is one of them."""
-    specs = build_defs(settings, environ={}).resolve_all_asset_specs()
+def partitions_of(settings: Settings, group: str) -> dg.TimeWindowPartitionsDefinition:
+    """The one partitions object of a flow's window assets."""
+    specs = [spec for spec in build_defs(settings, environ={}).resolve_all_asset_specs() if spec.group_name == group]
     [windows] = {id(spec.partitions_def): spec.partitions_def for spec in specs if spec.partitions_def}.values()
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
-    at = dt.datetime(2026, 5, 1, 12, 7, tzinfo=dt.UTC)
-    assert windows.get_partition_keys(current_time=at)[-1] == "2026-05-01-12:00"
+    return windows
+
+
+AT = dt.datetime(2026, 5, 1, 12, 7, tzinfo=dt.UTC)
+
+
+def test_window_assets_share_one_partitions_object(settings: Settings) -> None:
+    """Dagster maps partitions one to one only within the same definition; the open window is one of them."""
+    windows = partitions_of(settings, "stampli_to_fusion")
+    assert windows.get_partition_keys(current_time=AT)[-1] == "2026-05-01-12:00"
+
+
+def test_outbound_windows_are_closed_ones(settings: Settings) -> None:
+    """What is still being written cannot be read whole: the open window is no partition of what leaves Fusion."""
+    windows = partitions_of(settings, "fusion_to_sftp")
+    assert windows.get_partition_keys(current_time=AT)[-1] == "2026-05-01-11:45"
 
 
 def test_resource_can_be_replaced_wherever_it_is_used(settings: Settings) -> None:
@@ -109,7 +126,17 @@ def test_resource_can_be_replaced_wherever_it_is_used(settings: Settings) -> Non
 def test_settings_without_a_flow_are_refused(settings: Settings) -> None:
     """An empty graph would look like a broken installation."""
     with pytest.raises(SettingsError, match="no flow to run"):
-        build_defs(settings.model_copy(update={"stampli": None}), environ={})
+        build_defs(settings.model_copy(update={"stampli": None, "exports": []}), environ={})
+
+
+@pytest.mark.parametrize(
+    ("absent", "job"), [({"stampli": None}, "fusion_to_sftp"), ({"exports": []}, "stampli_to_fusion")]
+)
+def test_one_flow_is_fine(settings: Settings, absent: dict[str, object], job: str) -> None:
+    """Many use the product in one direction only; the other's assets must not ask for settings that nobody has."""
+    defs = build_defs(settings.model_copy(update=absent), environ={})
+    dg.Definitions.validate_loadable(defs)
+    assert job in {each.name for each in defs.get_repository_def().get_all_jobs()}
 
 
 def test_config_variable_that_points_nowhere_is_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.stampli.amounts import decimals, difference, minor_units, to_minor, total
+from mlc_dagster.money import decimals, difference, minor_units, to_minor, total
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,34 @@ BALANCE = (
     _column("amount", "Exact amount per currency."),
 )
 
+EXTRACTS = (
+    _column("kind", "WINDOWS, LOOK_BACK or SWEEP."),
+    _column("from", "First window's start, UTC."),
+    _column("to", "Last window's end, UTC."),
+    _column("records", "Whole records.", "int"),
+    _column("lines", "Lines below them.", "int"),
+    _column("sha256", "Hash of the extract, under which the archive keeps it."),
+)
+DELIVERED = (
+    _column("file", "Name on the partner's server."),
+    _column("outcome", "SENT, or why it is not."),
+    _column("documents", "Records in it.", "int"),
+    _column("bytes", "Size.", "int"),
+    _column("sha256", "Hash of its bytes."),
+)
+HELD = (
+    _column("record", "Id of the record."),
+    _column("reason", "Reason code."),
+    _column("why", "What does not fit, and what to do."),
+)
+FEEDS = (
+    _column("feed", "Name in mlc.yaml."),
+    _column("files", "Files of the windows.", "int"),
+    _column("documents", "Records in them.", "int"),
+    _column("waiting", "Files of any window not delivered yet.", "int"),
+    _column("held", "Documents that wait for a person.", "int"),
+)
+
 SOURCE_FILE = dg.TableSchema(
     columns=[
         _column("path", "Path on Stampli's server."),
@@ -87,5 +115,39 @@ STATUS = dg.TableSchema(
         _column("accounting_status", "Fusion's word; followed until it is accounted in full."),
         _column("holds", "Names of unreleased holds."),
         _column("observed_at", "When we looked, UTC.", "timestamp"),
+    ]
+)
+EXTRACT = dg.TableSchema(
+    columns=[
+        _column("source", "journals, invoices, purchase_orders or suppliers."),
+        _column("kind", "WINDOWS, LOOK_BACK (read again in full) or SWEEP (found by comparing ids)."),
+        _column("window_start", "First window's start, UTC.", "timestamp"),
+        _column("window_end", "Last window's end, UTC.", "timestamp"),
+        _column("read_at", "By Fusion's clock, UTC.", "timestamp"),
+        _column("records", "Whole records.", "int"),
+        _column("lines", "Lines below them.", "int"),
+        _column("sha256", "Hash of the extract."),
+    ]
+)
+EXPORTED_RECORD = dg.TableSchema(
+    columns=[
+        _column("record_id", "Fusion's id of the record."),
+        _column("version", "Counts up per feed and record.", "int"),
+        _column("change", "NEW, CHANGE or CANCEL."),
+        _column("state", "PENDING, SENT, HELD, SUPERSEDED or ABANDONED."),
+        _column("content_sha256", "Hash of what was sent."),
+        _column("file_id", "The file that carries it.", "int"),
+    ]
+)
+EXPORTED_FILE = dg.TableSchema(
+    columns=[
+        _column("feed", "Name in mlc.yaml."),
+        _column("sequence", "Counts up per feed without a gap.", "int"),
+        _column("name", "Name on the partner's server."),
+        _column("state", "PENDING, UPLOADING, RENAMING, SENT, INFERRED, UNKNOWN or ABANDONED."),
+        _column("sha256", "Hash of its bytes."),
+        _column("documents", "Records in it.", "int"),
+        _column("server_size", "Bytes, as the partner's server says.", "int"),
+        _column("server_key", "Fingerprint of the host key that the server proved."),
     ]
 )

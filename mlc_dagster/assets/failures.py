@@ -21,17 +21,20 @@ KIND = "kind"
 
 class FailureKind(StrEnum):
     CONFIGURATION = "configuration"
-    """mlc.yaml, a secret, a profile, a crosswalk or the ledger: a person changes something here."""
+    """mlc.yaml, a secret, a profile, a layout, a crosswalk or the ledger: a person changes something here."""
     REMOTE = "remote"
-    """Stampli's server or Fusion does not answer, or refuses us."""
+    """An SFTP server or Fusion does not answer, or refuses us."""
     BUSY = "busy"
-    """Another run works on the window."""
+    """Another run works on it, or its time has not come."""
     UNEXPECTED = "unexpected"
 
 
 def kind_of(error: BaseException) -> FailureKind:
     """What an error means to whoever is paged for it."""
+    from mlc_dagster.exports.layouts.errors import LayoutError
+    from mlc_dagster.exports.reading import WindowNotOver
     from mlc_dagster.fusion.errors import FusionError
+    from mlc_dagster.ledger.feeds import FeedBusy
     from mlc_dagster.sftp.errors import KeyUnreadable, LocalFileError, PinUnreadable, SftpError
     from mlc_dagster.stampli.absence import DataAccessLost
     from mlc_dagster.stampli.crosswalks import CrosswalkError
@@ -40,11 +43,11 @@ def kind_of(error: BaseException) -> FailureKind:
     from mlc_dagster.stampli.sending import PostingStopped
 
     match error:
-        case WindowBusy():
+        case WindowBusy() | FeedBusy() | WindowNotOver():
             return FailureKind.BUSY
         case SandboxDown() | SettingsError() | SecretError() | LedgerError():
             return FailureKind.CONFIGURATION
-        case ProfileError() | CrosswalkError() | UnknownLedger():
+        case ProfileError() | CrosswalkError() | UnknownLedger() | LayoutError():
             return FailureKind.CONFIGURATION
         case KeyUnreadable() | PinUnreadable() | LocalFileError():
             return FailureKind.CONFIGURATION

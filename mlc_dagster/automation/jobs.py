@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from mlc_dagster.assets import GROUP, WINDOWED, build_assets
-from mlc_dagster.checks import build_checks
-from mlc_dagster.partitions import inbound_windows
+from mlc_dagster.assets import EXPORT_GROUP, GROUP, WINDOWED, build_assets, build_export_assets
+from mlc_dagster.checks import build_checks, build_export_checks
+from mlc_dagster.partitions import inbound_windows, outbound_windows
 from mlc_dagster.resources import (
     FusionResource,
     InboundResource,
     LedgerResource,
+    OutboundResource,
     Progress,
     Silent,
     StampliSftpResource,
@@ -26,6 +27,7 @@ from mlc_dagster.vault import SecretResolver
 
 INBOUND_JOB = "stampli_to_fusion"
 STATUS_JOB = "observe_fusion_invoices"
+OUTBOUND_JOB = "fusion_to_sftp"
 
 
 def wiring_of(
@@ -44,7 +46,7 @@ def inbound_resources(wiring: Wiring, overrides: Mapping[str, object] | None = N
     """
     settings, given = wiring.settings, dict(overrides or {})
     if settings.stampli is None:
-        raise SettingsError(str(settings.root / "mlc.yaml"), ["stampli: is absent, so there is no flow to run"])
+        raise SettingsError(str(settings.root / "mlc.yaml"), ["stampli: is absent, so there is no inbound flow to run"])
     parts: dict[str, object] = {
         "fusion": FusionResource.of(settings.fusion),
         "stampli_sftp": StampliSftpResource.of(settings.stampli.sftp),
@@ -57,29 +59,81 @@ def inbound_resources(wiring: Wiring, overrides: Mapping[str, object] | None = N
     return {"inbound": inbound, **parts}
 
 
-def build_flow(wiring: Wiring, *, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
-    """Assets, checks, jobs and resources of the inbound flow; what starts them is added by ``build_defs``."""
+def outbound_resources(wiring: Wiring, overrides: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Resources by key; ``overrides`` replace them, also where one is part of another."""
     settings = wiring.settings
-    group = f"{GROUP}_SANDBOX" if settings.sandbox else GROUP
-    assets = build_assets(inbound_windows(settings.poll), group=group)
-    note = "SANDBOX configuration: no mlc.yaml was found. " if settings.sandbox else ""
+    parts: dict[str, object] = {
+        "fusion": FusionResource.of(settings.fusion),
+        "ledger": LedgerResource.of(settings.ledger, wiring),
+        **(overrides or {}),
+    }
+    return {"outbound": OutboundResource(fusion=parts["fusion"], ledger=parts["ledger"], wiring=wiring), **parts}
+
+
+def build_flow(wiring: Wiring, *, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Assets, checks, jobs and resources of both flows; what starts them is added by ``build_defs``.
+
+    Raises:
+        SettingsError: there is neither a ``stampli:`` part nor a feed under ``exports:``.
+    """
+    settings = wiring.settings
+    if settings.stampli is None and not settings.exports:
+        source = str(settings.root / "mlc.yaml")
+        raise SettingsError(source, ["stampli: and exports: are both absent, so there is no flow to run"])
+    resources: dict[str, object] = {}
+    flows: list[dg.Definitions] = []
+    # One ledger resource for both: it is opened once per run.
+    if settings.stampli is not None:
+        resources |= inbound_resources(wiring, resource_overrides)
+        flows.append(_inbound_flow(settings))
+    if settings.exports:
+        resources |= outbound_resources(wiring, {**(resource_overrides or {}), **resources})
+        flows.append(_outbound_flow(settings))
+    return dg.Definitions.merge(*flows, dg.Definitions(resources=resources, executor=dg.in_process_executor))
+
+
+def _note(settings: Settings) -> str:
+    return "SANDBOX configuration: no mlc.yaml was found. " if settings.sandbox else ""
+
+
+def _group(name: str, settings: Settings) -> str:
+    return f"{name}_SANDBOX" if settings.sandbox else name
+
+
+def _inbound_flow(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
-        assets=assets,
+        assets=build_assets(inbound_windows(settings.poll), group=_group(GROUP, settings)),
         asset_checks=build_checks(),
         jobs=[
             dg.define_asset_job(
                 INBOUND_JOB,
                 selection=dg.AssetSelection.assets(*WINDOWED),
-                description=f"{note}A poll window from Stampli's files to invoices in Fusion, with its controls.",
+                description=f"{_note(settings)}A poll window: Stampli files to invoices in Fusion, with controls.",
                 tags={"mlc/flow": "inbound"},
             ),
             dg.define_asset_job(
                 STATUS_JOB,
                 selection=dg.AssetSelection.assets("fusion_invoice_status"),
-                description=f"{note}Statuses of posted invoices, and the causes of parked ones.",
+                description=f"{_note(settings)}Statuses of posted invoices, and the causes of parked ones.",
                 tags={"mlc/flow": "inbound"},
             ),
         ],
-        resources=inbound_resources(wiring, resource_overrides),
-        executor=dg.in_process_executor,
+    )
+
+
+def _outbound_flow(settings: Settings) -> dg.Definitions:
+    assets = build_export_assets(
+        settings.exports, outbound_windows(settings.poll), group=_group(EXPORT_GROUP, settings)
+    )
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=build_export_checks(settings.exports),
+        jobs=[
+            dg.define_asset_job(
+                OUTBOUND_JOB,
+                selection=dg.AssetSelection.assets(*assets),
+                description=f"{_note(settings)}What changed in Fusion, as files at its partners, with its controls.",
+                tags={"mlc/flow": "outbound"},
+            )
+        ],
     )

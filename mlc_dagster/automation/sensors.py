@@ -1,4 +1,4 @@
-"""The two sensors: one polls Stampli's folder and asks for runs, one follows what was posted or parked.
+"""The inbound sensors: one polls Stampli's folder and asks for runs, one follows what was posted or parked.
 
 A tick looks, writes to the ledger, and asks for what the ledger says must run. It never fails for one file. A server
 that is down for a moment is a skipped tick; one that shows another host key or refuses our login is a failed one.
@@ -11,10 +11,12 @@ import time
 import dagster as dg
 
 from mlc_dagster.automation.dead_runs import fail_dead_runs
+from mlc_dagster.automation.export_sensor import build_export_sensor
+from mlc_dagster.automation.failure_sensor import build_failure_sensor
 from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB
 from mlc_dagster.automation.windows import empty_events, ready, run_request
 from mlc_dagster.partitions import inbound_windows
-from mlc_dagster.resources import InboundResource, SandboxDown
+from mlc_dagster.resources import InboundResource, SandboxDown, Wiring
 from mlc_dagster.settings import Settings
 
 TICK_BUDGET = 40.0
@@ -29,10 +31,18 @@ _UNFINISHED = [
 ]
 
 
-def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors; stopped at first where the configuration is the sandbox's."""
+def build_sensors(wiring: Wiring) -> list[dg.SensorDefinition]:
+    """All sensors of the configured flows; stopped at first where the configuration is the sandbox's."""
+    settings = wiring.settings
     running = dg.DefaultSensorStatus.STOPPED if settings.sandbox else dg.DefaultSensorStatus.RUNNING
-    return [_poll_sensor(settings, running), _status_sensor(settings, running)]
+    sensors: list[dg.SensorDefinition] = []
+    if settings.stampli is not None:
+        sensors += [_poll_sensor(settings, running), _status_sensor(settings, running)]
+    if settings.exports:
+        sensors.append(build_export_sensor(settings, running))
+    if settings.alerts.to:
+        sensors.append(build_failure_sensor(wiring, running))
+    return sensors
 
 
 def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:

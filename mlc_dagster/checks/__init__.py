@@ -8,6 +8,7 @@ import dagster as dg
 
 from mlc_dagster.checks.control_totals_match import control_totals_match
 from mlc_dagster.checks.every_invoice_accounted_for import every_invoice_accounted_for
+from mlc_dagster.checks.exports import build_export_checks
 from mlc_dagster.checks.fusion_agrees_with_ledger import fusion_agrees_with_ledger
 from mlc_dagster.checks.no_blind_reposts import no_blind_reposts
 
@@ -17,4 +18,4 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
     return [control_totals_match, every_invoice_accounted_for, fusion_agrees_with_ledger, no_blind_reposts]
 
 
-__all__ = ["build_checks"]
+__all__ = ["build_checks", "build_export_checks"]

@@ -64,7 +64,7 @@ def _read(inbound: "Inbound", invoice_ids: Sequence[int]) -> "dict[int, InvoiceR
 
 def _compare(rows: "Sequence[Row]", records: "dict[int, InvoiceRecord]") -> dg.AssetCheckResult:
     from mlc_dagster.ledger.states import InvoiceState
-    from mlc_dagster.stampli.amounts import minor_units, to_minor
+    from mlc_dagster.money import minor_units, to_minor
     from mlc_dagster.stampli.steps import amounts
 
     faults: list[tuple[str, str]] = []

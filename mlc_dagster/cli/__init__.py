@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mlc_dagster.cli import audit, config, demo, dev, exceptions, files, invoices, run, sandbox
+from mlc_dagster.cli import audit, config, demo, dev, exceptions, exports, files, invoices, layout, run, sandbox
 from mlc_dagster.cli.errors import EXIT_CODES, Exit, MlcGroup
 
 app = typer.Typer(
@@ -47,6 +47,8 @@ app.add_typer(config.app, name="config")
 app.add_typer(run.app, name="run")
 app.add_typer(files.app, name="files")
 app.add_typer(invoices.app, name="invoices")
+app.add_typer(exports.app, name="exports")
+app.add_typer(layout.app, name="layout")
 app.command("exceptions")(exceptions.exceptions)
 app.add_typer(audit.app, name="audit")
 

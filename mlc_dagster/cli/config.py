@@ -4,7 +4,7 @@ What belongs here: loading everything that mlc.yaml names, without connecting to
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 from mlc_dagster.cli.context import ConfigOption, JsonOption, config_path
 from mlc_dagster.cli.errors import CommandError, Exit, explain
 from mlc_dagster.cli.output import add_rows, console, print_json, table
-from mlc_dagster.settings import Settings, StampliSettings
+from mlc_dagster.settings import Settings, SftpSettings, StampliSettings
 from mlc_dagster.settings_file import load_settings
 from mlc_dagster.vault import SecretError, SecretResolver
 
@@ -99,6 +99,9 @@ def secret_references(settings: Settings) -> dict[str, str]:
         sftp = settings.stampli.sftp
         for key in ("password", "private_key", "passphrase"):
             found[f"stampli.sftp.{key}"] = getattr(sftp, key)
+    for entry in settings.exports:
+        for key in ("password", "private_key", "passphrase"):
+            found[f"exports.{entry.name}.sftp.{key}"] = getattr(entry.sftp, key)
     return {key: reference for key, reference in found.items() if reference is not None}
 
 
@@ -111,32 +114,9 @@ def _faults(settings: Settings) -> Iterator[str]:
             values[key] = secrets.resolve(reference)
         except SecretError as error:
             yield f"{key}: {error}"
+    checks = _outbound_checks(settings, values)
     if settings.stampli is not None:
-        yield from _inbound_faults(settings, settings.stampli, values)
-
-
-def _inbound_faults(settings: Settings, stampli: StampliSettings, values: dict[str, str]) -> Iterator[str]:
-    from mlc_dagster.sftp.keys import load_private_key, parse_pins
-    from mlc_dagster.stampli.accounts import template_of
-    from mlc_dagster.stampli.crosswalks import load_crosswalks
-    from mlc_dagster.stampli.profile import load_profile
-
-    named = stampli.profile
-    # As the wiring does: a path is relative to mlc.yaml, a bare name is one of the product's own.
-    profile = settings.path(Path(named)) if "/" in named or named.endswith((".yaml", ".yml")) else named
-    checks: list[tuple[str, Any]] = [
-        ("stampli.profile", lambda: load_profile(profile)),
-        ("stampli.crosswalks", lambda: load_crosswalks(stampli.crosswalks, settings.root)),
-        ("stampli.sftp.host_key", lambda: parse_pins(stampli.sftp.host_keys)),
-    ]
-    if (key := values.get("stampli.sftp.private_key")) is not None:
-        passphrase = values.get("stampli.sftp.passphrase")
-        checks.append(("stampli.sftp.private_key", lambda key=key: load_private_key(key, passphrase)))
-    for company_id, company in stampli.companies.items():
-        chart = settings.fusion.charts[company.chart]
-        checks.append(
-            (f"stampli.companies.{company_id}", lambda company=company, chart=chart: template_of(company, chart))
-        )
+        checks = _inbound_checks(settings, settings.stampli, values) + checks
     for key, load in checks:
         try:
             load()
@@ -145,6 +125,51 @@ def _inbound_faults(settings: Settings, stampli: StampliSettings, values: dict[s
             if explained is None:
                 raise
             yield from (f"{key}: {line}" for line in explained[1])
+
+
+Checks = list[tuple[str, Callable[[], Any]]]
+"""Key of mlc.yaml, and what loads that which it names."""
+
+
+def _account_checks(key: str, sftp: SftpSettings, values: dict[str, str]) -> Checks:
+    from mlc_dagster.sftp.keys import load_private_key, parse_pins
+
+    checks: Checks = [(f"{key}.host_key", lambda: parse_pins(sftp.host_keys))]
+    if (private_key := values.get(f"{key}.private_key")) is not None:
+        passphrase = values.get(f"{key}.passphrase")
+        checks.append((f"{key}.private_key", lambda: load_private_key(private_key, passphrase)))
+    return checks
+
+
+def _outbound_checks(settings: Settings, values: dict[str, str]) -> Checks:
+    from mlc_dagster.exports.wiring import check_feed
+
+    checks: Checks = []
+    for entry in settings.exports:
+        checks += _account_checks(f"exports.{entry.name}.sftp", entry.sftp, values)
+        checks.append((f"exports.{entry.name}", lambda entry=entry: check_feed(settings, entry)))
+    return checks
+
+
+def _inbound_checks(settings: Settings, stampli: StampliSettings, values: dict[str, str]) -> Checks:
+    from mlc_dagster.stampli.accounts import template_of
+    from mlc_dagster.stampli.crosswalks import load_crosswalks
+    from mlc_dagster.stampli.profile import load_profile
+
+    named = stampli.profile
+    # As the wiring does: a path is relative to mlc.yaml, a bare name is one of the product's own.
+    profile = settings.path(Path(named)) if "/" in named or named.endswith((".yaml", ".yml")) else named
+    checks: Checks = [
+        ("stampli.profile", lambda: load_profile(profile)),
+        ("stampli.crosswalks", lambda: load_crosswalks(stampli.crosswalks, settings.root)),
+        *_account_checks("stampli.sftp", stampli.sftp, values),
+    ]
+    for company_id, company in stampli.companies.items():
+        chart = settings.fusion.charts[company.chart]
+        checks.append(
+            (f"stampli.companies.{company_id}", lambda company=company, chart=chart: template_of(company, chart))
+        )
+    return checks
 
 
 def _summary(settings: Settings, path: Path) -> dict[str, str]:
@@ -164,6 +189,12 @@ def _summary(settings: Settings, path: Path) -> dict[str, str]:
             f"{company.account_template}, after create: {company.after_create}"
             for company_id, company in settings.stampli.companies.items()
         }
+    for entry in settings.exports:
+        sftp, layout = entry.sftp, entry.layout
+        schedule = entry.schedule if isinstance(entry.schedule, str) else f"calendar {entry.schedule.calendar}"
+        configured[f"feed {entry.name}"] = (
+            f"{entry.source} as {layout} to sftp://{sftp.username}@{sftp.host}:{sftp.port} {sftp.directory}, {schedule}"
+        )
     # A reference names a place, never a value.
     return configured | {f"secret {key}": reference for key, reference in secret_references(settings).items()}
 

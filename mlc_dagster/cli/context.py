@@ -63,7 +63,7 @@ class Workplace:
         Raises:
             LedgerError: it cannot be opened.
         """
-        from mlc_dagster.stampli.wiring import open_settings_ledger
+        from mlc_dagster.ledger.opening import open_settings_ledger
 
         ledger = open_settings_ledger(self.settings, self.secrets, actor=actor)
         try:

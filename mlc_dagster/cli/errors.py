@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 EXIT_CODES = (
-    "Exit codes: 0 all good · 1 something needs a person: newly parked, outcome unknown, first contact · "
+    "Exit codes: 0 all good · 1 something needs a person: newly parked or held, outcome unknown, first contact · "
     "2 command line or configuration · 3 a remote side is down or refuses us · 70 the product itself failed."
 )
 
@@ -43,9 +43,12 @@ def explain(error: Exception) -> tuple[Exit, list[str]] | None:
         return Exit.CONFIGURATION, [f"{error.source}: {problem}" for problem in error.problems]
     # Slow to import, and only for a command that ends here.
     from mlc_dagster.assets.failures import FailureKind, kind_of, said
+    from mlc_dagster.exports.layouts.errors import LayoutError
     from mlc_dagster.stampli.accounts import TemplateFault
     from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact
 
+    if isinstance(error, LayoutError):
+        return Exit.CONFIGURATION, [f"{error.source_file}: {problem}" for problem in error.problems]
     if isinstance(error, FirstContact):
         return Exit.ATTENTION, [str(error)]
     if isinstance(error, BeforeGoLive | TemplateFault):

@@ -192,3 +192,61 @@ def outcome_document(outcome: "InboundOutcome") -> dict[str, Any]:
             for failure in outcome.failures
         ],
     }
+
+
+@app.command("outbound")
+def outbound(
+    ctx: typer.Context,
+    feed: Annotated[list[str] | None, typer.Option("--feed", help="Only this feed; may be given again.")] = None,
+    window: Annotated[
+        str | None, typer.Option("--window", help="Go through this window again, such as 2026-12-01-08:15 (UTC).")
+    ] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First window of a range to go through again.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last window of the range.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="Keep to the feeds' schedules, for cron.")] = False,
+    look_back: Annotated[bool, typer.Option("--look-back", help="Read outbound.look_back again in full.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Compare ids with Fusion's and fetch what is missing.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read what changed in Fusion, write it in the partners' layouts, and deliver it.
+
+    Takes all windows that are over by Fusion's clock. Files that wait go first. Safe beside the daemon and beside
+    itself. Exit code 0: all is delivered. 1: a document is newly held, or a control does not hold. 2: configuration.
+    3: a file is pending because a remote side is down or refuses us.
+    """
+    from mlc_dagster.cli.errors import CommandError
+
+    if (window is not None and (first or last)) or (first is None) != (last is None):
+        raise CommandError("give --window W, or both --from and --to")
+    windows = (window, window) if window is not None else (first, last) if first and last else None
+    workplace = open_workplace(ctx, config)
+    with (
+        dagster_instance(workplace.settings.data_path) as instance,
+        PollProgress(shown=not as_json) as progress,
+    ):
+        from mlc_dagster.automation.one_shot_outbound import run_outbound
+
+        outcome = run_outbound(
+            workplace.settings,
+            instance=instance,
+            feeds=feed,
+            windows=windows,
+            due_only=due,
+            look_back=look_back,
+            sweep=sweep,
+            progress=progress,
+        )
+    from mlc_dagster.cli.outbound_sheet import export_document, print_export_outcome
+
+    if as_json:
+        print_json(export_document(outcome))
+    else:
+        print_export_outcome(outcome)
+    for failure in outcome.failures:
+        place = f"window {failure.window} UTC, {failure.step}: " if failure.window else ""
+        typer.echo(f"mlc: {place}{' '.join(failure.text.split())}", err=True)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)

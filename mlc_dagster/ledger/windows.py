@@ -29,6 +29,7 @@ class GenerationKind(StrEnum):
     FILES = "FILES"
     RETRY = "RETRY"
     RECONCILE = "RECONCILE"
+    EXPORT = "EXPORT"
 
 
 @dataclass(frozen=True)

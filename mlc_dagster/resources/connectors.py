@@ -126,7 +126,7 @@ class LedgerResource(dg.ConfigurableResource):
             SecretError: its address cannot be resolved.
         """
         if self._opened is None:
-            from mlc_dagster.stampli.wiring import open_settings_ledger
+            from mlc_dagster.ledger.opening import open_settings_ledger
 
             ledger = LedgerSettings(url=self.url, url_secret=self.url_secret)
             settings = self.wiring.settings.model_copy(update={"ledger": ledger})

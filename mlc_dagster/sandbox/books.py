@@ -173,6 +173,11 @@ class Books:
 
     # What the server writes.
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether documents are kept at all; making one costs time."""
+        return self._database is not None
+
     def enter(self) -> int:
         with self._lock:
             self._in_flight += 1

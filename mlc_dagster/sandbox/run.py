@@ -1,4 +1,4 @@
-"""Both sides of the rehearsal in one process: the embedded Fusion and the Stampli folder behind SFTP.
+"""Both sides of the rehearsal in one process: the embedded Fusion and the folders of Stampli and a partner behind SFTP.
 
 What belongs here: the sandbox folder (addresses, secrets, host key, books, sample crosswalks and an mlc.yaml that
 points at all of it) and serving until a signal. What does not: anything of the product; mlc.yaml is written as text.
@@ -22,8 +22,11 @@ from mlc_dagster.sandbox.samples import ACCOUNTS_CSV, COST_CENTERS_CSV, VENDORS_
 from mlc_dagster.sandbox.seed import SEGMENTS, UK_BUSINESS_UNIT, UK_LEDGER, US_BUSINESS_UNIT, US_LEDGER, Seed
 from mlc_dagster.sandbox.server import SCOPE, FusionSandbox
 from mlc_dagster.sandbox.sftp import SandboxSftp
+from mlc_dagster.sandbox.sftp_accounts import SftpAccount
 
 USER: Final = "stampli"
+PARTNER: Final = "partner"
+"""Who takes the files that leave Fusion, on the same server in a directory of their own."""
 CLIENT_ID: Final = "mlc-sandbox-client"
 
 _MLC_YAML: Final = """\
@@ -86,6 +89,40 @@ stampli:
     vendors: crosswalks/vendors.csv
     accounts: crosswalks/accounts.csv
     cost_centers: crosswalks/cost_centers.csv
+outbound: {{overlap: 15m, lag: 2m, look_back: 2d}}
+exports:
+  - name: journals_to_consolidation
+    source: journals
+    ledgers: [{us_ledger}, {uk_ledger}]
+    layout: journals_csv
+    start: &feeds_start {feeds_start}
+    sftp: &partner
+      host: 127.0.0.1
+      port: {sftp_port}
+      username: {partner}
+      password: file:secrets/partner_password
+      host_key: "{fingerprint}"
+      directory: /inbound
+    upload: {{manifest: true}}
+  - name: journals_to_mainframe
+    source: journals
+    ledgers: [{us_ledger}]
+    layout: journals_fixed
+    start: *feeds_start
+    sftp: *partner
+  - name: invoices_to_partner
+    source: invoices
+    layout: x12_invoices_810
+    start: *feeds_start
+    sftp: *partner
+    partner: &edi {{sender: "ZZ:MLCSANDBOX", receiver: "ZZ:PARTNER", usage: T}}
+    acknowledgement: {{expected_within: 24h, directory: /acks}}
+  - name: orders_to_supplier
+    source: purchase_orders
+    layout: x12_orders_850
+    start: *feeds_start
+    sftp: *partner
+    partner: *edi
 retry: {{check_every: 30}}
 poll: {{cron: "*/15 * * * *", start: {start}}}
 data_dir: data
@@ -106,6 +143,11 @@ class SandboxFolder:
     def outbound(self) -> Path:
         """The folder that Stampli would write into."""
         return self.root / "stampli" / "outbound"
+
+    @property
+    def partner(self) -> Path:
+        """The partner's directory: files are put into ``inbound``, acknowledgements fetched from ``acks``."""
+        return self.root / "partner"
 
     @property
     def addresses(self) -> Path:
@@ -131,7 +173,8 @@ class SandboxFolder:
 
     def prepare(self) -> None:
         """Makes the folders and the sample crosswalks; existing ones are left as they are."""
-        self.outbound.mkdir(parents=True, exist_ok=True)
+        for directory in (self.outbound, self.partner / "inbound", self.partner / "acks"):
+            directory.mkdir(parents=True, exist_ok=True)
         crosswalks = self.root / "crosswalks"
         crosswalks.mkdir(exist_ok=True)
         for name, content in (
@@ -142,7 +185,7 @@ class SandboxFolder:
             if not (crosswalks / name).exists():
                 (crosswalks / name).write_text(content, encoding="utf-8")
 
-    def write_config(self, fusion: FusionSandbox, sftp: SandboxSftp, start: dt.date) -> None:
+    def write_config(self, fusion: FusionSandbox, sftp: SandboxSftp, start: dt.date, feeds_start: dt.datetime) -> None:
         """Writes mlc.yaml; one that is there is kept, with new addresses where they changed."""
         known = self.known_addresses()
         if self.config.exists() and known:
@@ -166,6 +209,8 @@ class SandboxFolder:
                 uk_unit=UK_BUSINESS_UNIT,
                 sftp_port=sftp.port,
                 user=USER,
+                partner=PARTNER,
+                feeds_start=feeds_start.isoformat(),
                 fingerprint=sftp.fingerprint,
                 start=start.isoformat(),
             )
@@ -179,6 +224,7 @@ def serve(
     fusion_port: int | None = None,
     sftp_port: int | None = None,
     faults: Path | None = None,
+    feeds_from: dt.timedelta = dt.timedelta(days=1),
     announce: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Serves both until a signal ends this process.
@@ -189,6 +235,7 @@ def serve(
         fusion_port: 0 takes a free one; None the one of the last start, or a free one.
         sftp_port: likewise.
         faults: YAML or JSON file with faults of the embedded Fusion.
+        feeds_from: how far back a new mlc.yaml lets the partner's feeds begin.
         announce: called with the addresses once both are ready, if given.
 
     Raises:
@@ -212,10 +259,13 @@ def serve(
         password=place.secret("stampli_password"),
         host_key_file=place.root / "sftp_host_key",
         port=int(known.get("sftp_port", 0)) if sftp_port is None else sftp_port,
+        accounts=[SftpAccount(PARTNER, place.partner, place.secret("partner_password"))],
     )
+    fusion.admin.sftp_faults = sftp.faults
     with sftp:
         # Approvals before this day would be parked; the samples are younger than a day.
-        place.write_config(fusion, sftp, dt.datetime.now(dt.UTC).date() - dt.timedelta(days=7))
+        now = dt.datetime.now(dt.UTC)
+        place.write_config(fusion, sftp, now.date() - dt.timedelta(days=7), now.replace(microsecond=0) - feeds_from)
         addresses = fusion.addresses() | {
             "fusion_port": fusion.port,
             "sftp_host": sftp.host,
@@ -223,6 +273,8 @@ def serve(
             "sftp_username": USER,
             "sftp_host_key": sftp.fingerprint,
             "outbound": str(place.outbound),
+            "partner_username": PARTNER,
+            "partner_root": str(place.partner),
             "config": str(place.config),
             "pid": os.getpid(),
         }

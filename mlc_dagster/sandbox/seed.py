@@ -191,6 +191,7 @@ class Seed:
 
     def _sites(self, number: str, index: int) -> Iterator[Record]:
         ended = month_start(self.today, -6).isoformat()
+        changed = f"{self.today.year - 1}-06-01T09:00:00.000+00:00"
         base = 300000200000000 + index * 100
         purposes: dict[str, Record] = {"HQ": {"SitePurposePayFlag": True, "SitePurposePrimaryPayFlag": True}}
         if number == TWO_PAY_SITES_SUPPLIER:
@@ -210,6 +211,8 @@ class Seed:
                 "ProcurementBUId": BUSINESS_UNITS[0].business_unit_id,
                 "SupplierAddressName": name,
                 "SitePurposePurchasingFlag": True,
+                "CreationDate": changed,
+                "LastUpdateDate": changed,
                 **purpose,
                 "assignments": list(self._assignments(number, index, base + place * 10)),
             }

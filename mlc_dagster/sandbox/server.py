@@ -60,8 +60,8 @@ class FusionSandbox:
             self.faults.load(faults)
         self.world = World(seed or Seed(), self.books, policies=policies, clock=clock)
         self.tokens = Tokens({client_id: client_secret}, scope, token_lifetime)
-        admin = Admin(self.world, self.books, self.faults, self.tokens).application()
-        self.app = FusionApp(self.world, self.books, self.faults, self.tokens, admin)
+        self.admin = Admin(self.world, self.books, self.faults, self.tokens)
+        self.app = FusionApp(self.world, self.books, self.faults, self.tokens, self.admin.application())
         self._socket = socket.create_server((host, port), backlog=512)
         self.port: int = self._socket.getsockname()[1]
         self.base_url = f"http://{host}:{self.port}"
@@ -176,6 +176,8 @@ class _Server(uvicorn.Server):
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            # The date is the world's, see FusionApp.
+            date_header=False,
             timeout_graceful_shutdown=2,
             # Longer than any client keeps an idle connection, so that the server never closes one in its face.
             timeout_keep_alive=120,

@@ -1,18 +1,17 @@
-"""An SFTP server of one directory, to try, demonstrate and test against.
+"""An SFTP server of one directory per account, to try, demonstrate and test against.
 
 What belongs here: a small but honest server (paramiko's): password and key login, a host key that stays the same, true
-sizes and times, exclusive create, a rename that refuses to overwrite. What does not: faults, and anything shared with
-the product's own connector, which this server has to be able to contradict.
+sizes and times, exclusive create, a rename that refuses to overwrite. What does not: which faults there are
+(``sftp_faults``; here they strike), and anything shared with the product's own connector, which this server has to be
+able to contradict.
 """
 
 import errno
-import hmac
 import logging
 import os
 import posixpath
 import socket
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,11 +20,11 @@ from types import TracebackType
 from typing import Self
 
 import paramiko
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_SUCCEEDED
-from paramiko.sftp import SFTP_OK, SFTP_PERMISSION_DENIED
-from typing_extensions import Buffer, override
+from paramiko.sftp import SFTP_FAILURE, SFTP_OK, SFTP_PERMISSION_DENIED
+from typing_extensions import Buffer
+
+from mlc_dagster.sandbox.sftp_accounts import Login, SftpAccount, host_key
+from mlc_dagster.sandbox.sftp_faults import SftpFaults
 
 _WAKE_SECONDS = 0.2
 _LOG = "mlc_dagster.sandbox.sftp.wire"
@@ -35,38 +34,16 @@ def _status(error: OSError) -> int:
     return paramiko.SFTPServer.convert_errno(error.errno or errno.EIO)
 
 
-class _Login(paramiko.ServerInterface):
-    """Who may come in, and that SFTP is all they get."""
-
-    def __init__(self, root: Path, username: str, password: str | None, authorized_keys: frozenset[str]) -> None:
-        self.root = root
-        self._username = username
-        self._password = password
-        self._authorized_keys = authorized_keys
-
-    @override
-    def get_allowed_auths(self, username: str) -> str:
-        offered = [("publickey", bool(self._authorized_keys)), ("password", self._password is not None)]
-        return ",".join(name for name, there in offered if there)
-
-    def check_auth_password(self, username: str, password: str) -> int:
-        right = self._password is not None and hmac.compare_digest(password.encode(), self._password.encode())
-        return AUTH_SUCCESSFUL if right and username == self._username else AUTH_FAILED
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        known = f"{key.get_name()} {key.get_base64()}" in self._authorized_keys
-        return AUTH_SUCCESSFUL if known and username == self._username else AUTH_FAILED
-
-    @override
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-
-
 class _OpenFile(paramiko.SFTPHandle):
-    def __init__(self, descriptor: int, flags: int) -> None:
+    def __init__(
+        self, descriptor: int, flags: int, strikes: Callable[[str, int], bool], hang_up: Callable[[], None]
+    ) -> None:
         super().__init__(flags)
         self._descriptor = descriptor
         self._append = bool(flags & os.O_APPEND)
+        self._written = 0
+        self._strikes = strikes
+        self._hang_up = hang_up
 
     def read(self, offset: int, length: int) -> bytes | int:
         try:
@@ -76,6 +53,7 @@ class _OpenFile(paramiko.SFTPHandle):
 
     def write(self, offset: int, data: Buffer) -> int:
         rest = memoryview(data)
+        self._written += len(rest)
         try:
             while rest:
                 written = (
@@ -84,6 +62,8 @@ class _OpenFile(paramiko.SFTPHandle):
                 rest, offset = rest[written:], offset + written
         except OSError as error:
             return _status(error)
+        if self._strikes("drop_upload", self._written):
+            self._hang_up()
         return SFTP_OK
 
     def stat(self) -> paramiko.SFTPAttributes | int:
@@ -96,7 +76,13 @@ class _OpenFile(paramiko.SFTPHandle):
         return _change(self._descriptor, attr)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+        if self._written and self._strikes("fail_close", self._written):
+            # paramiko answers CLOSE with success whatever is returned here, and with FAILURE to an exception.
+            raise OSError(errno.EIO, "the file could not be closed")
 
 
 def _change(target: int | Path, attr: paramiko.SFTPAttributes) -> int:
@@ -118,9 +104,14 @@ class _Directory(paramiko.SFTPServerInterface):
 
     def __init__(self, server: paramiko.ServerInterface) -> None:
         super().__init__(server)
-        if not isinstance(server, _Login):
+        if not isinstance(server, Login) or server.account is None:
             raise TypeError(f"{type(server).__name__} names no root directory")
-        self._root = server.root
+        self._login = server
+        self._username = server.account.username
+        self._root = server.account.root
+
+    def _strikes(self, kind: str, written: int = 0) -> bool:
+        return self._login.faults.strikes(kind, self._username, written=written)
 
     def _at(self, path: str, *, follow: bool = True) -> Path:
         """The local path.
@@ -151,7 +142,14 @@ class _Directory(paramiko.SFTPServerInterface):
             if local.exists() and not local.is_file():
                 return SFTP_PERMISSION_DENIED
             mode = stat.S_IMODE(attr.st_mode) if attr.st_mode is not None else 0o666
-            return _OpenFile(os.open(local, flags | os.O_CLOEXEC, mode), flags)
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                if self._strikes("down"):
+                    self._login.hang_up()
+                    return SFTP_FAILURE
+                if self._strikes("refuse_upload"):
+                    return SFTP_FAILURE
+            descriptor = os.open(local, flags | os.O_CLOEXEC, mode)
+            return _OpenFile(descriptor, flags, self._strikes, self._login.hang_up)
         except OSError as error:
             return _status(error)
 
@@ -184,11 +182,15 @@ class _Directory(paramiko.SFTPServerInterface):
         return self._answer(lambda: self._at(path, follow=False).unlink())
 
     def rename(self, oldpath: str, newpath: str) -> int:
+        if self._strikes("fail_rename"):
+            return SFTP_FAILURE
         return self._answer(
             lambda: _rename_to_free_name(self._at(oldpath, follow=False), self._at(newpath, follow=False))
         )
 
     def posix_rename(self, oldpath: str, newpath: str) -> int:
+        if self._strikes("fail_rename"):
+            return SFTP_FAILURE
         return self._answer(lambda: self._at(oldpath, follow=False).replace(self._at(newpath, follow=False)))
 
     def mkdir(self, path: str, attr: paramiko.SFTPAttributes) -> int:
@@ -225,25 +227,6 @@ def _rename_to_free_name(old: Path, new: Path) -> None:
     old.unlink()
 
 
-def _host_key(file: Path) -> paramiko.Ed25519Key:
-    """The key in ``file``, made at the first start and kept, so that a pin stays right."""
-    if not file.exists():
-        text = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes it readable for the owner alone; link keeps the first of two that start at once.
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as written:
-                written.write(text)
-            with suppress(FileExistsError):
-                os.link(temporary, file)
-        finally:
-            Path(temporary).unlink()
-    return paramiko.Ed25519Key.from_private_key_file(str(file))
-
-
 class SandboxSftp:
     """The server. ``with SandboxSftp(…) as server:`` runs it in threads of this process; ``serve()`` blocks.
 
@@ -252,6 +235,7 @@ class SandboxSftp:
     Attributes:
         port: The port it listens on, once started (0 asks for a free one).
         fingerprint: ``SHA256:…`` of its host key, ready for ``host_key``.
+        faults: What goes wrong on purpose.
     """
 
     def __init__(
@@ -264,26 +248,33 @@ class SandboxSftp:
         host_key_file: Path,
         host: str = "127.0.0.1",
         port: int = 0,
+        accounts: Iterable[SftpAccount] = (),
     ) -> None:
         """Prepares the server.
 
         Args:
             root: Directory to serve as ``/``; made when absent.
-            username: The one account.
+            username: The first account.
             password: Its password; None switches password login off.
             authorized_keys: Public keys as in an authorized_keys file, without options.
             host_key_file: Private host key; made when absent.
             host: Address to listen on.
             port: Port to listen on; 0 takes a free one.
+            accounts: Further accounts, each with a directory of its own, made when absent.
         """
-        root.mkdir(parents=True, exist_ok=True)
+        self.faults = SftpFaults()
+        self._accounts: dict[str, SftpAccount] = {}
+        for account in (SftpAccount(username, root, password, authorized_keys), *accounts):
+            account.root.mkdir(parents=True, exist_ok=True)
+            lines = tuple(line for line in account.authorized_keys if line.strip())
+            self._accounts[account.username] = SftpAccount(
+                account.username, account.root.resolve(), account.password, lines
+            )
         self.root = root.resolve()
         self.host = host
         self.port = port
         self.username = username
-        self._password = password
-        self._authorized_keys = frozenset(" ".join(line.split()[:2]) for line in authorized_keys if line.strip())
-        self._key = _host_key(host_key_file)
+        self._key = host_key(host_key_file)
         self.fingerprint: str = self._key.fingerprint
         self._lock = threading.Lock()
         self._transports: list[paramiko.Transport] = []
@@ -344,6 +335,9 @@ class SandboxSftp:
             except OSError:
                 # Reset before it was accepted: that client is gone, the next one is not.
                 continue
+            if self.faults.refusing_connections:
+                connection.close()
+                continue
             try:
                 self._greet(connection)
             except (paramiko.SSHException, EOFError, OSError):
@@ -359,7 +353,13 @@ class SandboxSftp:
         transport.set_log_channel(_LOG)
         transport.add_server_key(self._key)
         transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Directory)
-        login = _Login(self.root, self.username, self._password, self._authorized_keys)
+
+        def hang_up() -> None:
+            # Called in a thread of the transport's: its other one notices by itself, and so does the client at once.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+        login = Login(self._accounts, self.faults, hang_up)
         # With an event the handshake goes on in the transport's own thread: one slow client holds up nobody.
         transport.start_server(event=threading.Event(), server=login)
         with self._lock:

@@ -1,4 +1,4 @@
-"""SFTP connector: connection with pinned host keys, listing, download, rename.
+"""SFTP connector: connection with pinned host keys, listing, download, upload, rename.
 
 What belongs here: everything that speaks SFTP. What does not: which files are wanted, when they are settled, what was
 read before (the intake's business), and reading secrets (values are passed in).
@@ -27,6 +27,7 @@ from .errors import (
 )
 from .listing import Listing, RemoteFile
 from .session import SftpCredentials, SftpSession, open_session
+from .upload import Progress, Uploaded
 
 __all__ = [
     "Download",
@@ -44,6 +45,7 @@ __all__ = [
     "PermissionRefused",
     "PinUnreadable",
     "PollDeadlineExceeded",
+    "Progress",
     "RemoteFile",
     "ServerRefused",
     "SftpCredentials",
@@ -53,5 +55,6 @@ __all__ = [
     "TargetExists",
     "Unreachable",
     "UnsafeName",
+    "Uploaded",
     "open_session",
 ]

@@ -6,7 +6,7 @@ socket exception becomes (``translation``). ``transient`` tells whether the same
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class SftpError(Exception):
@@ -131,11 +131,11 @@ class PermissionRefused(SftpError):
 
 
 class TargetExists(SftpError):
-    """A rename would have overwritten ``path``; nothing was changed."""
+    """A rename or an upload would have overwritten ``path``; nothing was changed."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        super().__init__(f"{path!r} exists already and is never overwritten; rename to a name that is free")
+        super().__init__(f"{path!r} exists already and is never overwritten; use a name that is free")
 
 
 class ServerRefused(SftpError):
@@ -185,12 +185,12 @@ class FileTooLarge(SftpError):
 
 
 class LocalFileError(SftpError):
-    """Our own disk refused the downloaded bytes."""
+    """Our own disk refused: to take the downloaded bytes, or to give those to upload."""
 
-    def __init__(self, target: Path, reason: str) -> None:
+    def __init__(self, target: Path, reason: str, *, doing: Literal["written", "read"] = "written") -> None:
         self.target = target
         self.reason = reason
-        super().__init__(f"{str(target)!r} cannot be written: {reason}")
+        super().__init__(f"{str(target)!r} cannot be {doing}: {reason}")
 
 
 class UnsafeName(SftpError):

@@ -25,6 +25,7 @@ from .keys import fingerprint, load_private_key, parse_pins
 from .listing import Attributes, Listing, RemoteFile, remote_file, sort_entries, wire_path
 from .readdir import MOST_IN_FLIGHT, DirectoryReader
 from .translation import Endpoint
+from .upload import Progress, Uploaded, store
 
 # OpenSSH and AWS Transfer end at 10 sessions per connection; below 20 files one channel is as quick.
 _MOST_CHANNELS = 8
@@ -152,25 +153,43 @@ class SftpSession:
         work(self._channel, last=True)
         return [answers[index] for index in range(len(requests))]
 
-    def rename(self, old: str, new: str) -> None:
+    def upload(self, source: Path, path: str, *, exclusive: bool = True, progress: Progress | None = None) -> Uploaded:
+        """Writes a local file to ``path``, every answer checked; see ``upload.store``.
+
+        Raises:
+            TargetExists: ``path`` is there and ``exclusive`` was asked for; nothing was written.
+            LocalFileError: ``source`` cannot be read.
+            SftpError: any other fault; ``progress``, when given, tells how far it came.
+        """
+        progress = progress or Progress()
+        try:
+            return store(self._channel, source, path, exclusive=exclusive, progress=progress)
+        except ServerRefused:
+            # "Failure" is all that most servers say when the name is taken.
+            if exclusive and not progress.created and self.stat(path) is not None:
+                raise TargetExists(path) from None
+            raise
+
+    def rename(self, old: str, new: str, *, look: bool = True) -> None:
         """Renames without ever overwriting.
 
         Plain RENAME, which refuses an existing target on OpenSSH; for servers that do not, the target is looked for
-        first. The overwriting ``posix-rename`` extension is not used.
+        first, unless ``look`` is False because the account may not. The overwriting ``posix-rename`` extension is not
+        used.
 
         Raises:
             TargetExists: ``new`` is there; nothing changed.
             NoSuchPath: ``old``, or the directory of ``new``, is not there.
         """
         wire_old, wire_new = wire_path(old), wire_path(new)
-        if self.stat(new) is not None:
+        if look and self.stat(new) is not None:
             raise TargetExists(new)
         try:
             with self._channel.use(f"rename to {new!r}", old) as client:
                 client.rename(wire_old, wire_new)
         except ServerRefused:
             # "Failure" is all that OpenSSH says when somebody else made the target meanwhile.
-            if self.stat(new) is not None and self.stat(old) is not None:
+            if look and self.stat(new) is not None and self.stat(old) is not None:
                 raise TargetExists(new) from None
             raise
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from mlc_dagster.stampli.amounts import minor_units
+from mlc_dagster.money import minor_units
 from mlc_dagster.stampli.cells import CellFault, Convert, decimal_converter, money_converter
 from mlc_dagster.stampli.columns import LINE_ARGUMENTS, Header, Slot
 from mlc_dagster.stampli.model import Invoice, InvoiceLine, content_json

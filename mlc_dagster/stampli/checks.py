@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import PurePosixPath
 
+from mlc_dagster.money import decimals, difference, minor_units, total
 from mlc_dagster.settings import CompanySettings
-from mlc_dagster.stampli.amounts import decimals, difference, minor_units, total
 from mlc_dagster.stampli.model import Invoice, InvoiceLine, fixed_point
 from mlc_dagster.stampli.reasons import Problem, problem
 

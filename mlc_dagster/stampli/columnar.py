@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import repeat
 from typing import Any, cast
 
-from mlc_dagster.stampli.amounts import minor_units
+from mlc_dagster.money import minor_units
 from mlc_dagster.stampli.cells import INTEGER_DIGITS, CellFault, Convert
 from mlc_dagster.stampli.columns import LINE_ARGUMENTS, Header, Slot
 from mlc_dagster.stampli.model import InvoiceLine

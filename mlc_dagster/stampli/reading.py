@@ -20,7 +20,7 @@ from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.invoices import Appearance
 from mlc_dagster.ledger.states import OccurrenceOutcome
-from mlc_dagster.stampli.amounts import decimals, minor_units, to_minor
+from mlc_dagster.money import decimals, minor_units, to_minor
 from mlc_dagster.stampli.occurrences import register
 from mlc_dagster.stampli.parsing import FileRejected, ParsedInvoice, QuarantinedRow, parse_file
 from mlc_dagster.stampli.profile import Profile

@@ -1,24 +1,16 @@
-"""A run's hold on a window: the lease, its heartbeat, and how the work ends.
-
-One run per window at a time. The lease outlives the gap between two assets of one run; a run that was killed stalls
-nobody: its lease is taken over at once on the same host, and after a minute from elsewhere.
-"""
+"""A run's hold on an inbound window: the files and invoices it works on."""
 
 import datetime as dt
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from mlc_dagster.ledger import windows
 from mlc_dagster.ledger.database import Ledger
-from mlc_dagster.ledger.windows import GenerationKind, WindowBusy
+from mlc_dagster.ledger.window_hold import HeldGeneration, hold_generation
+from mlc_dagster.ledger.windows import GenerationKind
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import WindowWork
-
-LEASE = dt.timedelta(seconds=60)
-_HEARTBEAT = 15.0
 
 
 @dataclass
@@ -26,8 +18,15 @@ class HeldWindow:
     """A window held by this run; ``summary`` is kept with the generation when the work is done."""
 
     work: WindowWork
-    kind: GenerationKind
-    summary: dict[str, Any] = field(default_factory=dict[str, Any])
+    held: HeldGeneration
+
+    @property
+    def kind(self) -> GenerationKind:
+        return self.held.kind
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.held.summary
 
     @property
     def reconciling(self) -> bool:
@@ -46,58 +45,6 @@ def hold_window(
     last: bool,
     wait: Callable[[float], bool] | None = None,
 ) -> Generator[HeldWindow]:
-    """Hold the window for one step of a run.
-
-    Args:
-        ledger: where the lease is.
-        start: start of the window, UTC.
-        generation: which generation; None for a run started by hand, which gets one of its own.
-        owner: this process, as ``ledger.process.process_name`` names it, and the run.
-        run_id: the run; its later steps find the generation of the first by it.
-        last: release the window and close the generation at the end of the step.
-        wait: replaces the heartbeat's waiting, for tests: sleeps, True to end.
-
-    Raises:
-        WindowBusy: another live run holds it.
-    """
-    try:
-        with ledger.transaction() as transaction:
-            fence, number, kind = windows.take_window(
-                transaction, FEED, start, generation, owner=owner, run_id=run_id, lease=LEASE
-            )
-    except WindowBusy as busy:
-        if generation is not None:
-            # This attempt is over: without a note the next poll would ask for it under the same run key, in vain.
-            with ledger.transaction() as transaction:
-                windows.fail_generation(transaction, FEED, start, generation, str(busy))
-        raise
-    ended = threading.Event()
-    beat = threading.Thread(
-        target=_heartbeat, args=(ledger, start, owner, wait or ended.wait), name="window-lease", daemon=True
-    )
-    beat.start()
-    held = HeldWindow(WindowWork(start, number, owner, fence), kind)
-    try:
-        yield held
-    except BaseException as error:
-        ended.set()
-        beat.join()
-        with ledger.transaction() as transaction:
-            windows.fail_generation(transaction, FEED, start, number, f"{type(error).__name__}: {error}")
-            windows.release_window(transaction, FEED, start, owner)
-        raise
-    ended.set()
-    beat.join()
-    if last:
-        with ledger.transaction() as transaction:
-            windows.finish_generation(transaction, FEED, start, number, held.summary)
-            windows.release_window(transaction, FEED, start, owner)
-
-
-def _heartbeat(ledger: Ledger, start: dt.datetime, owner: str, wait: Callable[[float], bool]) -> None:
-    while not wait(_HEARTBEAT):
-        with ledger.transaction() as transaction:
-            if not windows.renew_window(transaction, FEED, start, owner, LEASE):
-                # Taken over: this process was stopped for longer than the lease. Its submissions have leases of their
-                # own, checked before every request.
-                return
+    """Hold the window for one step of a run; arguments and errors as ``hold_generation``."""
+    with hold_generation(ledger, FEED, start, generation, owner=owner, run_id=run_id, last=last, wait=wait) as held:
+        yield HeldWindow(WindowWork(start, held.generation, owner, held.fence), held)

@@ -13,8 +13,8 @@ from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.equation import BUCKETS, equation
 from mlc_dagster.ledger.schema import invoice, submission
 from mlc_dagster.ledger.windows import RunWanted
+from mlc_dagster.money import minor_units
 from mlc_dagster.sandbox.books import BookedInvoice
-from mlc_dagster.stampli.amounts import minor_units
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.steps import PostReport
 from mlc_dagster_tests.servers.rehearsal import Rehearsal

@@ -171,7 +171,7 @@ def test_d6_a_run_whose_process_is_gone_stalls_nobody(flow: Rehearsal) -> None:
 
     from mlc_dagster.ledger import windows
     from mlc_dagster.ledger.process import process_name
-    from mlc_dagster.stampli.window import LEASE
+    from mlc_dagster.ledger.window_hold import LEASE
 
     drop(flow, 1, bill("1", "10.00"))
     (wanted,) = flow.poll_settled().runs

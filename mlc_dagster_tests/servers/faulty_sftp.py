@@ -33,8 +33,17 @@ class Faults:
         no_sizes: Attributes tell no size.
         no_types: Attributes tell no permissions, hence no file type.
         close_fails: CLOSE answers with a failure.
+        close_is_forbidden: CLOSE answers "permission denied".
         refuse_sessions_after: Channels per connection; further ones are refused. None refuses none.
         drop_on_read: The connection is cut when a file is read from this offset on. None never cuts.
+        fail_write_from: WRITE answers with a failure from this offset on. None never fails.
+        drop_on_write: The connection is cut when a file is written from this offset on. None never cuts.
+        lose_answer_to: The connection is cut after one request of this kind (``open``, ``close``, ``rename``,
+            ``remove``) was carried out and before it is answered; then no more. None never cuts.
+        rename_refused: RENAME answers "unsupported", as EDI mailboxes do.
+        before_write: Called with a file's path and the offset before each WRITE.
+        after_close: Called with the path of each file that was written, once it is closed; picks it up, for example.
+        after_rename: Called with the new path after each RENAME.
         before_read: Called with a file's path and the offset before each READ; grows, replaces or removes it.
         before_stat: Called with a path before each LSTAT.
         extra_names: Raw names that a listing shows besides the real ones.
@@ -48,8 +57,16 @@ class Faults:
     no_sizes: bool = False
     no_types: bool = False
     close_fails: bool = False
+    close_is_forbidden: bool = False
     refuse_sessions_after: int | None = None
     drop_on_read: int | None = None
+    fail_write_from: int | None = None
+    drop_on_write: int | None = None
+    lose_answer_to: str | None = None
+    rename_refused: bool = False
+    before_write: Callable[[Path, int], object] = lambda path, offset: None
+    after_close: Callable[[Path], object] = lambda path: None
+    after_rename: Callable[[Path], object] = lambda path: None
     before_read: Callable[[Path, int], object] = lambda path, offset: None
     before_stat: Callable[[Path], object] = lambda path: None
     extra_names: tuple[bytes, ...] = ()
@@ -84,7 +101,9 @@ class _Sftp(asyncssh.SFTPServer):
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         await self._misbehave()
         self._opened.append(os.fsdecode(path))
-        return super().open(path, pflags, attrs)
+        found = super().open(path, pflags, attrs)
+        await self._lose_answer("open")
+        return found
 
     async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
         await self._misbehave()
@@ -93,11 +112,49 @@ class _Sftp(asyncssh.SFTPServer):
             self.connection.abort()
         return os.pread(file_obj.fileno(), size, offset)
 
-    async def close(self, file_obj: object) -> None:
+    async def write(self, file_obj: Any, offset: int, data: bytes) -> int:
         await self._misbehave()
+        path = Path(os.fsdecode(file_obj.name))
+        self._faults.before_write(path, offset)
+        if self._faults.drop_on_write is not None and offset >= self._faults.drop_on_write:
+            self.connection.abort()
+            raise asyncssh.SFTPConnectionLost("cut")
+        if self._faults.fail_write_from is not None and offset >= self._faults.fail_write_from:
+            raise asyncssh.SFTPFailure("no space left on device")
+        return os.pwrite(file_obj.fileno(), data, offset)
+
+    async def close(self, file_obj: Any) -> None:
+        await self._misbehave()
+        writable = file_obj.writable()
         super().close(file_obj)
+        if writable:
+            self._faults.after_close(Path(os.fsdecode(file_obj.name)))
+        await self._lose_answer("close")
         if self._faults.close_fails:
             raise asyncssh.SFTPFailure("the store did not commit")
+        if self._faults.close_is_forbidden:
+            raise asyncssh.SFTPPermissionDenied("Permission denied")
+
+    async def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        await self._misbehave()
+        if self._faults.rename_refused:
+            raise asyncssh.SFTPOpUnsupported("Operation unsupported")
+        new = self._local(newpath)
+        if new.exists():
+            raise asyncssh.SFTPFailure("Failure")
+        self._local(oldpath).rename(new)
+        self._faults.after_rename(new)
+        await self._lose_answer("rename")
+
+    async def remove(self, path: bytes) -> None:
+        await self._misbehave()
+        self._local(path).unlink()
+        await self._lose_answer("remove")
+
+    async def _lose_answer(self, kind: str) -> None:
+        if self._faults.lose_answer_to == kind:
+            self._faults.lose_answer_to = None
+            self.connection.abort()
 
     async def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
         await self._misbehave()

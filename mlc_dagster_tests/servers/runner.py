@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from mlc_dagster.ledger.database import open_ledger
+from mlc_dagster.ledger.opening import ledger_url
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.windows import RunWanted
 from mlc_dagster.settings_file import load_settings
 from mlc_dagster.stampli import sending
 from mlc_dagster.stampli.steps import post_step, receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
-from mlc_dagster.stampli.wiring import connect_inbound, ledger_url
+from mlc_dagster.stampli.wiring import connect_inbound
 from mlc_dagster.vault import SecretResolver
 from mlc_dagster_tests.servers.rehearsal import MovableClock, Rehearsal
 

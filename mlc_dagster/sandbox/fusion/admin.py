@@ -23,9 +23,11 @@ from mlc_dagster.sandbox.faults import Faults
 from mlc_dagster.sandbox.fusion import invoice_actions
 from mlc_dagster.sandbox.fusion.errors import Refusal
 from mlc_dagster.sandbox.fusion.invoice_rules import create_invoice
+from mlc_dagster.sandbox.fusion.office import Office
 from mlc_dagster.sandbox.fusion.payload import read_object
 from mlc_dagster.sandbox.fusion.tokens import Tokens
 from mlc_dagster.sandbox.fusion.world import World
+from mlc_dagster.sandbox.sftp_faults import SftpFaults
 
 Step = Callable[[Request, dict[str, Any]], Any | Awaitable[Any]]
 
@@ -50,6 +52,8 @@ class Admin:
         self.books = books
         self.faults = faults
         self.tokens = tokens
+        self.sftp_faults: SftpFaults | None = None
+        """Of the SFTP server that runs beside this Fusion, if one does."""
 
     def application(self) -> Starlette:
         paths: list[tuple[str, str, Step]] = [
@@ -73,6 +77,10 @@ class Admin:
             ("POST", "/gates/{gate_id:int}/drop", self.drop_gate),
             ("POST", "/tokens/expire", self.expire_tokens),
             ("POST", "/reset", self.reset),
+            ("GET", "/sftp/faults", self.read_sftp_faults),
+            ("POST", "/sftp/faults", self.add_sftp_fault),
+            ("DELETE", "/sftp/faults", self.clear_sftp_faults),
+            *Office(self.world).paths(),
         ]
         return Starlette(
             routes=[Route(f"/sandbox{path}", _endpoint(step), methods=[method]) for method, path, step in paths]
@@ -170,6 +178,22 @@ class Admin:
 
     def expire_tokens(self, _request: Request, _document: dict[str, Any]) -> Any:
         self.tokens.expire_all()
+        return {}
+
+    def _sftp(self) -> SftpFaults:
+        if self.sftp_faults is None:
+            raise LookupError("no SFTP server runs beside this Fusion")
+        return self.sftp_faults
+
+    def read_sftp_faults(self, _request: Request, _document: dict[str, Any]) -> Any:
+        return {"faults": self._sftp().describe()}
+
+    def add_sftp_fault(self, _request: Request, document: dict[str, Any]) -> Any:
+        self._sftp().add(**document)
+        return {"faults": self._sftp().describe()}
+
+    def clear_sftp_faults(self, _request: Request, _document: dict[str, Any]) -> Any:
+        self._sftp().clear()
         return {}
 
     def reset(self, _request: Request, _document: dict[str, Any]) -> Any:

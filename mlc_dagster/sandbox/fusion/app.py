@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Any
 
 from mlc_dagster.sandbox.books import Books, RequestEntry
@@ -60,10 +61,25 @@ class FusionApp:
         self.stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/sandbox"):
-            await self.admin(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+        if scope["type"] != "http":
+            return
+        dated = self._dated(send)
+        if scope["path"].startswith("/sandbox"):
+            await self.admin(scope, receive, dated)
+        else:
+            await self._answer(scope, receive, dated)
+
+    def _dated(self, send: Send) -> Send:
+        """Every answer says what time it is in this Fusion, which is not the machine's when its clock was moved."""
+
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                moment = self.world.clock().astimezone(dt.UTC)
+                date = (b"date", format_datetime(moment, usegmt=True).encode("latin-1"))
+                message = {**message, "headers": [*message["headers"], date]}
+            await send(message)
+
+        return dated
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, begun = dt.datetime.now(dt.UTC), time.perf_counter()

@@ -4,6 +4,7 @@ Names and kinds are those of the documented REST resources of version 11.13.18.0
 attribute per segment of the chart; booleans are real ones on some resources and Y/N text on others, as in Fusion.
 """
 
+from mlc_dagster.sandbox.fusion.ledger_resources import JOURNAL_BATCHES, PURCHASE_ORDERS
 from mlc_dagster.sandbox.fusion.resources import Attribute, Resource, attributes
 from mlc_dagster.sandbox.seed import SEGMENTS
 
@@ -187,6 +188,20 @@ ATTACHMENTS = Resource(
     "AttachedDocumentId",
     opaque=True,
 )
+INSTALLMENTS = Resource(
+    "invoiceInstallments",
+    attributes(
+        "InstallmentNumber:i UnpaidAmount:n FirstDiscountAmount:n FirstDiscountDate:d SecondDiscountAmount:n"
+        " SecondDiscountDate:d ThirdDiscountAmount:n ThirdDiscountDate:d DueDate:d GrossAmount:n HoldReason"
+        " PaymentPriority:i NetAmountOne:n NetAmountTwo:n NetAmountThree:n HoldFlag:b HeldBy HoldType HoldDate:t"
+        " PaymentMethod PaymentMethodCode BankAccount ExternalBankAccountId:i RemitToAddressName RemitToSupplier"
+        " CreatedBy CreationDate:t LastUpdatedBy LastUpdateDate:t LastUpdateLogin",
+        {"PaymentPriority": 99, "HoldFlag": False},
+    ),
+    "InstallmentKey",
+    opaque=True,
+    numeric_key=False,
+)
 INVOICES = Resource(
     "invoices",
     attributes(
@@ -210,7 +225,7 @@ INVOICES = Resource(
     "InvoiceId",
     opaque=True,
     cap=499,
-    children={"invoiceLines": LINES, "attachments": ATTACHMENTS},
+    children={"invoiceLines": LINES, "invoiceInstallments": INSTALLMENTS, "attachments": ATTACHMENTS},
     indexed=("InvoiceId", "InvoiceNumber", "SupplierNumber", "Supplier", "InvoiceGroup"),
     finders={"PrimaryKey": ("InvoiceId",)},
 )
@@ -250,5 +265,7 @@ TABLES = {
         VALUE_SETS,
         INVOICES,
         HOLDS,
+        JOURNAL_BATCHES,
+        PURCHASE_ORDERS,
     )
 }

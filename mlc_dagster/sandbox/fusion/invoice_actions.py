@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from mlc_dagster.sandbox.fusion import catalogue
+from mlc_dagster.sandbox.fusion.accounting import transfer
 from mlc_dagster.sandbox.fusion.errors import Detail, Refusal
 from mlc_dagster.sandbox.fusion.invoice_rules import READ_ONLY, distribution
 from mlc_dagster.sandbox.fusion.payload import Payload
@@ -163,10 +164,14 @@ def holds_of(world: World, row: Row) -> list[Row]:
 def cancel(world: World, row: Row, user: str) -> None:
     """Cancels: amounts become zero, the number stays taken."""
     _refuse_canceled(row)
+    now = world.now()
+    canceled = {"CanceledFlag": True, "LastUpdateDate": now}
     for line in row.children.get("invoiceLines", []):
-        line.values |= {"StoredAmount": line.values["LineAmount"], "LineAmount": Decimal(0), "CanceledFlag": True}
+        line.values |= {"StoredAmount": line.values["LineAmount"], "LineAmount": Decimal(0)} | canceled
         for part in line.children.get("invoiceDistributions", []):
-            part.values |= {"DistributionAmount": Decimal(0), "CanceledFlag": True}
+            part.values |= {"DistributionAmount": Decimal(0)} | canceled
+    for installment in row.children.get("invoiceInstallments", []):
+        installment.values |= {"GrossAmount": Decimal(0), "UnpaidAmount": Decimal(0), "LastUpdateDate": now}
     changes = {
         "StoredAmount": row.values["InvoiceAmount"],
         "InvoiceAmount": Decimal(0),
@@ -195,7 +200,7 @@ def change_invoice(world: World, row: Row, document: Mapping[str, Any], user: st
 
 def create_accounting(world: World, ledger_id: int | None = None) -> int:
     """The Create Accounting job: accounts every validated invoice of a ledger, or of all; gives their number."""
-    accounted = 0
+    accounted: list[Row] = []
     with world.lock:
         for row in world.tables["invoices"]:
             unit = world.units[row.values["BusinessUnit"]]
@@ -204,7 +209,9 @@ def create_accounting(world: World, ledger_id: int | None = None) -> int:
                 continue
             for line in row.children.get("invoiceLines", []):
                 for part in line.children.get("invoiceDistributions", []):
-                    part.values["AccountingStatus"] = "Accounted"
+                    part.values |= {"AccountingStatus": "Accounted", "LastUpdateDate": world.now()}
             _change(world, row, "SYSTEM", {"AccountingStatus": "Accounted"})
-            accounted += 1
-    return accounted
+            accounted.append(row)
+        if world.policies.journals_from_accounting:
+            transfer(world, accounted)
+    return len(accounted)

@@ -4,6 +4,7 @@ No check of the header against its lines and no check of the number's look: Fusi
 tax, cancelling and accounting come later and live in ``invoice_actions``.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -66,6 +67,10 @@ class Draft:
         self.header = Payload(catalogue.INVOICES, document, "/invoices", self.faults)
         self.lines: list[Payload] = []
         self.distributions: dict[int, list[Payload]] = {}
+        if "invoiceInstallments" in self.header.children:
+            self.header.fault(
+                "invoiceInstallments", "Installments follow from the payment terms. (JBO-27008)", "JBO-27008"
+            )
         for index, entry in enumerate(self.header.children.get("invoiceLines", [])):
             path = f"/invoices/invoiceLines/{index}"
             line = Payload(catalogue.LINES, entry, path, self.faults)
@@ -295,6 +300,7 @@ class Draft:
         row.children["invoiceLines"] = [
             self._line(index, line, accounting_date, who) for index, line in enumerate(self.lines)
         ]
+        row.children["invoiceInstallments"] = [_installment(world, values, who)]
         row.children["attachments"] = [
             build_attachment(world, entry, self.user) for entry in self.header.children.get("attachments", [])
         ]
@@ -328,6 +334,24 @@ def distribution(world: World, line: Mapping[str, Any], given: Mapping[str, Any]
         "LastUpdateDate": line["CreationDate"],
     }
     return Row(number, values)
+
+
+def _installment(world: World, invoice: Mapping[str, Any], who: Mapping[str, Any]) -> Row:
+    """The one installment of an invoice, due as its terms say: ``Net 30`` thirty days after the terms date."""
+    days = int("".join(filter(str.isdigit, invoice["PaymentTerms"].rpartition(" ")[2])) or 0)
+    due = dt.date.fromisoformat(invoice["TermsDate"]) + dt.timedelta(days=days)
+    values = {
+        "InstallmentNumber": 1,
+        "UnpaidAmount": invoice["InvoiceAmount"],
+        "DueDate": due.isoformat(),
+        "GrossAmount": invoice["InvoiceAmount"],
+        "PaymentMethod": invoice["PaymentMethod"],
+        "PaymentMethodCode": invoice["PaymentMethodCode"],
+        "RemitToAddressName": invoice["PartySite"],
+        "RemitToSupplier": invoice["Supplier"],
+        **who,
+    }
+    return Row(world.next_number(), values)
 
 
 def _decimals(amount: Decimal) -> int:

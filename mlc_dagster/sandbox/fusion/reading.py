@@ -28,7 +28,9 @@ def read(world: World, request: Request, *, quirks: set[str], zero_rows: bool) -
     place = locate(world.tables, request.path)
     if place.row is not None:
         return _item(request, place, place.row, hidden=zero_rows)
-    return _page(request, place, quirks=quirks, hidden=zero_rows)
+    answer = _page(request, place, quirks=quirks, hidden=zero_rows)
+    world.page_was_read(place.path)
+    return answer
 
 
 def _media_type(request: Request, wanted: str) -> str:

@@ -5,62 +5,34 @@ All access happens under ``lock``: the server thread answers requests while a te
 """
 
 import datetime as dt
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
 from mlc_dagster.sandbox.books import BookedInvoice, BookedLine, Books
 from mlc_dagster.sandbox.fusion import catalogue
-from mlc_dagster.sandbox.fusion.resources import NUMBER, Resource, Row, Table, build_row
-from mlc_dagster.sandbox.seed import BUSINESS_UNITS, DELIMITER, SEGMENTS, BusinessUnit, Seed
+from mlc_dagster.sandbox.fusion.invoice_changes import InvoiceDesk
+from mlc_dagster.sandbox.fusion.journal_load import LoadingDesk
+from mlc_dagster.sandbox.fusion.orders import OrderDesk
+from mlc_dagster.sandbox.fusion.resources import Row, Table, build_row
+from mlc_dagster.sandbox.fusion.state import FIRST_NUMBER, Clock, Policies, document, restored, utc_now
+from mlc_dagster.sandbox.seed import BUSINESS_UNITS, DELIMITER, SEGMENTS, Seed
+from mlc_dagster.sandbox.seed_documents import journal_batches, purchase_orders
 
-FIRST_NUMBER = 300000900000001
-
-
-def utc_now() -> dt.datetime:
-    """The default clock."""
-    return dt.datetime.now(dt.UTC)
-
-
-def timestamp(moment: dt.datetime) -> str:
-    """A moment as Fusion shows it: ISO, milliseconds, offset."""
-    return moment.isoformat(timespec="milliseconds")
+__all__ = ["Policies", "World", "utc_now"]
 
 
-@dataclass
-class Policies:
-    """How this Fusion is set up where customers' pods differ."""
+class World(LoadingDesk, OrderDesk, InvoiceDesk):
+    """One Fusion: the desks' work, the reference data, and what an invoice's commit is."""
 
-    duplicate_scope: tuple[str, ...] = ("supplier", "number", "business_unit")
-    """What must be unique together; ``site`` may be added, ``business_unit`` left out."""
-    duplicate_code: str = "AP-810776"
-    null_statuses_on_create: bool = True
-    tax_rate: Decimal | None = None
-    """When given, calculateTax adds a Tax line of this share of the item lines."""
-    approval_required: bool = False
-    dynamic_insertion: bool = False
-    """Whether a combination that does not exist is created when each of its values exists."""
-    job_statuses: tuple[str, ...] = ("RUNNING", "PAUSED", "SUCCEEDED")
-    """What successive looks at a submitted job see; the last one stays."""
-
-
-class World:
     def __init__(
         self,
         seed: Seed,
         books: Books,
         *,
         policies: Policies | None = None,
-        clock: Callable[[], dt.datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
-        self.seed = seed
-        self.books = books
-        self.policies = policies or Policies()
-        self.clock = clock
-        self.lock = threading.RLock()
-        self.units: dict[str, BusinessUnit] = {unit.name: unit for unit in BUSINESS_UNITS}
+        super().__init__(seed, books, policies, clock)
         self.load()
 
     def load(self) -> None:
@@ -71,6 +43,8 @@ class World:
             self.numbers: dict[tuple[str, ...], int] = {}
             self.combinations: dict[tuple[int, str], Row] = {}
             self._last_number = FIRST_NUMBER
+            self._page_hooks.clear()
+            self._ahead = dt.timedelta(0)
             seed = self.seed
             for name, records in (
                 ("suppliers", seed.supplier_rows()),
@@ -87,14 +61,20 @@ class World:
                 periods.add(build_row(catalogue.PERIODS, {"PeriodKey": number} | record))
             for row in self.tables["accountCombinationsLOV"]:
                 self.index_combination(row)
+            went_live = self._went_live()
+            for number, seeded in journal_batches(went_live):
+                self.tables["journalBatches"].add(self.build_journal_batch(number, **seeded))
+            for number, ordered in purchase_orders(went_live):
+                self.tables["purchaseOrders"].add(self.build_purchase_order(number, **ordered))
             self._restore()
 
-    def next_number(self) -> int:
-        self._last_number += 1
-        return self._last_number
-
-    def now(self) -> str:
-        return timestamp(self.clock())
+    def _went_live(self) -> Seed:
+        """The seed of the day on which these books were begun: no document changes because a server starts again."""
+        known = self.books.documents("go_live")
+        if not known:
+            self.books.record_document("go_live", "seed", {"today": self.seed.today.isoformat()})
+            return self.seed
+        return replace(self.seed, today=dt.date.fromisoformat(known[0]["today"]))
 
     # Reference data.
 
@@ -166,6 +146,8 @@ class World:
                 "SitePurposePurchasingFlag": True,
                 "SitePurposePayFlag": True,
                 "SitePurposePrimaryPayFlag": True,
+                "CreationDate": now,
+                "LastUpdateDate": now,
                 "assignments": [assignment],
             }
             row = build_row(
@@ -254,7 +236,7 @@ class World:
                 attachments=len(row.children.get("attachments", [])),
             )
         )
-        self.books.record_document("invoice", f"{invoice_id:020d}", document(row, catalogue.INVOICES))
+        self.keep("invoice", row, catalogue.INVOICES)
 
     def delete_invoice(self, invoice_id: int) -> bool:
         """Takes an invoice out of Fusion, as a clerk may while it is not validated; the books still know it."""
@@ -271,10 +253,10 @@ class World:
             return True
 
     def keep_hold(self, row: Row) -> None:
-        self.books.record_document("hold", f"{row.key:020d}", document(row, catalogue.HOLDS))
+        self.keep("hold", row, catalogue.HOLDS)
 
     def _keep_supplier(self, row: Row) -> None:
-        self.books.record_document("supplier", f"{row.key:020d}", document(row, catalogue.SUPPLIERS))
+        self.keep("supplier", row, catalogue.SUPPLIERS)
 
     def _restore(self) -> None:
         periods = self.tables["accountingPeriodStatusLOV"]
@@ -282,13 +264,17 @@ class World:
             row = periods.rows.get(kept["key"])
             if row is not None:
                 periods.change(row, {"ClosingStatus": kept["status"]})
-        suppliers = self.tables["suppliers"]
-        for kept in self.books.documents("supplier"):
-            row = restored(kept, catalogue.SUPPLIERS)
-            if row.key in suppliers.rows:
-                suppliers.remove(suppliers.rows[row.key])
-            suppliers.add(row)
-            self._seen(row)
+        for kept in self.books.documents("clock"):
+            self._ahead = dt.timedelta(seconds=float(kept["seconds"]))
+        self.reload_journals()
+        for name, kind in (("suppliers", "supplier"), ("journalBatches", "journal"), ("purchaseOrders", "order")):
+            table = self.tables[name]
+            for kept in self.books.documents(kind):
+                row = restored(kept, table.resource)
+                if row.key in table.rows:
+                    table.remove(table.rows[row.key])
+                table.add(row)
+                self._seen(row)
         for kept in self.books.documents("invoice"):
             deleted = kept.pop("deleted", False)
             row = restored(kept, catalogue.INVOICES)
@@ -300,12 +286,6 @@ class World:
             row = restored(kept, catalogue.HOLDS)
             self._seen(row)
             self.tables["invoiceHolds"].add(row)
-
-    def _seen(self, row: Row) -> None:
-        self._last_number = max(self._last_number, int(row.key))
-        for rows in row.children.values():
-            for child in rows:
-                self._seen(child)
 
 
 def _booked_lines(row: Row) -> tuple[BookedLine, ...]:
@@ -320,30 +300,3 @@ def _booked_lines(row: Row) -> tuple[BookedLine, ...]:
         for line in row.children.get("invoiceLines", [])
         if line.get("LineSource") != "Tax"
     )
-
-
-def document(row: Row, resource: Resource) -> dict[str, Any]:
-    """A row and its children as JSON-ready values; decimals become text by the writer's default."""
-    return {
-        "key": row.key,
-        "version": row.version,
-        "values": row.values,
-        "children": {
-            name: [document(child, resource.children[name]) for child in rows] for name, rows in row.children.items()
-        },
-    }
-
-
-def restored(kept: Mapping[str, Any], resource: Resource) -> Row:
-    """The row of a ``document``."""
-    values = dict(kept["values"])
-    for name, value in values.items():
-        kind = resource.attributes[name].kind if name in resource.attributes else NUMBER
-        if kind == NUMBER and value is not None:
-            values[name] = Decimal(value)
-    row = Row(kept["key"], values)
-    row.version = kept["version"]
-    row.children = {
-        name: [restored(child, resource.children[name]) for child in rows] for name, rows in kept["children"].items()
-    }
-    return row

@@ -1,0 +1,197 @@
+"""The file of an extract: one line of JSON per record, as it was read.
+
+The content stands in its line exactly as its canonical bytes, with their SHA-256 beside it: recognising a record takes
+neither decoding nor encoding, and a damaged line is found by hashing it. Lines are read one at a time.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from mlc_dagster.fusion.records import (
+    Content,
+    Invoice,
+    InvoiceStatus,
+    Journal,
+    PurchaseOrder,
+    Read,
+    SupplierRecord,
+    canonical,
+    content_of,
+    digest,
+)
+
+
+class ExtractDamaged(Exception):
+    """A line of an extract is not what was written."""
+
+    def __init__(self, path: Path, line: int, text: str) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(f"extract {path}, line {line}: {text}; restore the archive folder from its backup")
+
+
+class StoredRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line: a record as it was read, its content still canonical bytes."""
+
+    record_id: str
+    fusion_id: int
+    sha256: str
+    last_update_date: dt.datetime | None = None
+    creation_date: dt.datetime | None = None
+    status: InvoiceStatus | None = None
+    content: msgspec.Raw
+
+    @property
+    def canonical(self) -> bytes:
+        return bytes(self.content)
+
+    def read(self, source: str) -> Read:
+        """The record, decoded."""
+        return Read(
+            source=source,
+            record_id=self.record_id,
+            fusion_id=self.fusion_id,
+            content=content_of(source, bytes(self.content)),
+            last_update_date=self.last_update_date,
+            creation_date=self.creation_date,
+            status=self.status,
+        )
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="string")
+_DECODER = msgspec.json.Decoder(StoredRead, strict=False)
+
+
+def stored_read(read: Read) -> StoredRead:
+    """The record as a line has it."""
+    content = canonical(read.content)
+    return StoredRead(
+        record_id=read.record_id,
+        fusion_id=read.fusion_id,
+        sha256=digest(content),
+        last_update_date=read.last_update_date,
+        creation_date=read.creation_date,
+        status=read.status,
+        content=msgspec.Raw(content),
+    )
+
+
+def lines_of(content: Content) -> int:
+    """How many lines a document has; a supplier's are its sites."""
+    match content:
+        case Journal() | Invoice() | PurchaseOrder():
+            return len(content.lines)
+        case SupplierRecord():
+            return len(content.sites)
+
+
+def fusion_id_of(content: Content) -> int:
+    """Id of the record's top-level row in Fusion."""
+    match content:
+        case Journal():
+            return content.batch_id
+        case Invoice():
+            return content.invoice_id
+        case PurchaseOrder():
+            return content.header_id
+        case SupplierRecord():
+            return content.supplier_id
+
+
+class ExtractWriter:
+    """Writes an extract's file; of a record that is added twice, the later reading stays."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream = path.open("wb")
+        self._places: dict[str, tuple[int, str, int]] = {}
+        """Line, hash and number of lines of each record."""
+        self._dropped: set[int] = set()
+        self._line = 0
+        self.records = 0
+        self.lines = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._stream.close()
+
+    def add(self, read: Read) -> str:
+        """Append a record; SHA-256 of its canonical content."""
+        stored = stored_read(read)
+        lines = lines_of(read.content)
+        before = self._places.get(read.record_id)
+        if before is not None:
+            if before[1] == stored.sha256:
+                return stored.sha256
+            # Updated while it was being paged: it came again. Only what it is now may be recognised.
+            self._dropped.add(before[0])
+            self.records -= 1
+            self.lines -= before[2]
+        self._stream.write(_ENCODER.encode(stored))
+        self._stream.write(b"\n")
+        self._places[read.record_id] = (self._line, stored.sha256, lines)
+        self._line += 1
+        self.records += 1
+        self.lines += lines
+        return stored.sha256
+
+    def close(self) -> tuple[int, int]:
+        """Finish the file; its records and their lines. The bytes are durable once the archive has taken them."""
+        if not self._stream.closed:
+            self._stream.close()
+            if self._dropped:
+                self._leave_out_dropped()
+        return self.records, self.lines
+
+    def _leave_out_dropped(self) -> None:
+        shorter = self._path.with_name(f"{self._path.name}.shorter")
+        with self._path.open("rb") as whole, shorter.open("wb") as target:
+            for number, line in enumerate(whole):
+                if number not in self._dropped:
+                    target.write(line)
+        shorter.replace(self._path)
+
+
+def iter_stored(path: Path) -> Iterator[StoredRead]:
+    """The lines of an extract, each checked against its hash; one is in memory at a time. Raises ExtractDamaged."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                stored = _DECODER.decode(line)
+            except msgspec.DecodeError as error:
+                raise ExtractDamaged(path, number, str(error)) from error
+            if hashlib.sha256(memoryview(stored.content)).hexdigest() != stored.sha256:
+                raise ExtractDamaged(path, number, f"the content of {stored.record_id} does not have its hash")
+            yield stored
+
+
+def iter_reads(path: Path, source: str) -> Iterator[Read]:
+    """The records of an extract, decoded one at a time. Raises ExtractDamaged."""
+    for stored in iter_stored(path):
+        yield stored.read(source)
+
+
+def find_stored(path: Path, record_ids: Collection[str]) -> dict[str, StoredRead]:
+    """These records of an extract; those that are not in it are absent. Raises ExtractDamaged."""
+    wanted = set(record_ids)
+    found: dict[str, StoredRead] = {}
+    for stored in iter_stored(path):
+        if stored.record_id in wanted:
+            # A copy: the line that the content lies in may go.
+            found[stored.record_id] = msgspec.structs.replace(stored, content=msgspec.Raw(bytes(stored.content)))
+            if len(found) == len(wanted):
+                break
+    return found

@@ -1,0 +1,93 @@
+"""General ledger journals (``journalBatches``, children ``journalHeaders`` and ``journalLines``).
+
+A batch is what Fusion lists and dates, a journal is what is exported: each journal of a batch is a record of its own.
+Headers and lines have opaque keys. A header's running totals prove that its lines are all there.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from typing import Any
+
+import msgspec
+
+from mlc_dagster.fusion.documents import Node, Source
+from mlc_dagster.fusion.levels import Level, latest
+from mlc_dagster.fusion.records import Journal, JournalLine, Read, Record
+from mlc_dagster.fusion.wire import instant
+
+NAME = "journals"
+
+
+class _Batch(Record, frozen=True, kw_only=True):
+    """What a journal has from its batch."""
+
+    batch_id: int = msgspec.field(name="JeBatchId")
+    batch_name: str | None = None
+    batch_description: str | None = None
+    status: str | None = None
+    balance_type: str | None = msgspec.field(default=None, name="ActualFlagMeaning")
+    source: str | None = msgspec.field(default=None, name="UserJeSourceName")
+    posted_date: dt.date | None = None
+    journals: tuple[Journal, ...] = msgspec.field(default=(), name="journalHeaders")
+
+
+# As money.total, in one go: the sum of every journal's lines is taken, and one that would round raises.
+_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+
+
+def _totals_differ(header: Any, lines: Sequence[JournalLine]) -> str | None:
+    dr, cr = header.running_total_dr, header.running_total_cr
+    with localcontext(_EXACT):
+        if dr is not None and dr != sum([line.entered_dr for line in lines if line.entered_dr is not None]):
+            return _difference(header, len(lines), "RunningTotalDr", dr)
+        if cr is not None and cr != sum([line.entered_cr for line in lines if line.entered_cr is not None]):
+            return _difference(header, len(lines), "RunningTotalCr", cr)
+    # Only both sides together prove that nothing is missing.
+    return None if dr is None or cr is None else ""
+
+
+def _difference(header: Any, count: int, attribute: str, said: Decimal) -> str:
+    return (
+        f"journal {header.name!r} of ledger {header.ledger!r}: its {count} lines do not add up to its "
+        f"{attribute} {said}; they are not all there, or it is being edited"
+    )
+
+
+LINES = Level("journalLines", JournalLine, ("line_number",), "JeLineNumber:asc", flat=True, agrees=_totals_differ)
+HEADERS = Level(
+    "journalHeaders",
+    Journal,
+    ("name", "ledger"),
+    "JournalName:asc,LedgerName:asc",
+    children=(LINES,),
+    without=frozenset(field.name for field in msgspec.structs.fields(_Batch)),
+    extra=(("running_total_dr", "RunningTotalDr", Decimal), ("running_total_cr", "RunningTotalCr", Decimal)),
+)
+BATCHES = Level("journalBatches", _Batch, ("batch_id",), "JeBatchId:asc", children=(HEADERS,))
+
+
+def _reads(batch: Node) -> list[Read]:
+    shared = BATCHES.values(batch.row)
+    created = instant(batch.row.creation_date)
+    found: list[Read] = []
+    for header in batch.below[HEADERS.name]:
+        attributes: dict[str, Any] = {**shared, **HEADERS.values(header.row), **header.children()}
+        journal = Journal(**attributes)
+        dates: set[str] = header.changed()
+        if batch.row.last_update_date:
+            dates.add(batch.row.last_update_date)
+        found.append(
+            Read(
+                source=NAME,
+                record_id=journal.record_id,
+                fusion_id=journal.batch_id,
+                content=journal,
+                last_update_date=latest(dates),
+                creation_date=instant(header.row.creation_date) or created,
+            )
+        )
+    return found
+
+
+JOURNALS = Source(NAME, BATCHES, "JeBatchId", _reads)

@@ -1,0 +1,162 @@
+"""Control numbers of X12 envelopes: counted per partner and level, without gaps, never used twice.
+
+A number is looked at first and taken in the transaction that commits its file: whoever comes second finds the numbers
+moved and assembles again. Serials count for ever; what stands in the file starts over at 1 after 999,999,999.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlc_dagster.ledger.database import LedgerError, Row, Transaction
+from mlc_dagster.ledger.schema_outbound import control_number
+
+LARGEST = 999_999_999
+"""ISA13 has nine digits."""
+
+
+class NumbersMoved(Exception):
+    """Another run took numbers of this partner since they were looked at; assemble again. Nothing was written."""
+
+    def __init__(self, partner: str, level: str, expected: Sequence[int], found: Sequence[int]) -> None:
+        self.partner = partner
+        self.level = level
+        self.expected = tuple(expected)
+        self.found = tuple(found)
+        super().__init__(
+            f"control numbers of {partner} ({level}) moved: {list(self.expected)} expected, {list(self.found)} are next"
+        )
+
+
+def number_of(serial: int) -> int:
+    """What stands in the file for a serial."""
+    return (serial - 1) % LARGEST + 1
+
+
+def peek(transaction: Transaction, partner: str, level: str, count: int) -> list[int]:
+    """The numbers that come next; they are nobody's until they are taken."""
+    last = _last_serial(transaction, partner, level)
+    return [number_of(last + step) for step in range(1, count + 1)]
+
+
+def take(transaction: Transaction, partner: str, level: str, expected: Sequence[int], file_id: int) -> None:
+    """Take exactly these numbers for a file.
+
+    Raises:
+        NumbersMoved: they are not the next ones; the transaction must be left.
+    """
+    if not expected:
+        return
+    # One at a time per counter: two that count from the same last serial would collide at the commit.
+    transaction.lock_name(f"control/{partner}/{level}")
+    last = _last_serial(transaction, partner, level)
+    following = [number_of(last + step) for step in range(1, len(expected) + 1)]
+    if following != list(expected):
+        raise NumbersMoved(partner, level, expected, following)
+    rows: list[dict[str, Any]] = [
+        {
+            "partner": partner,
+            "level": level,
+            "serial": last + step,
+            "number": number,
+            "file_id": file_id,
+            "state": "USED",
+            "taken_at": transaction.now,
+        }
+        for step, number in enumerate(expected, 1)
+    ]
+    transaction.execute(sa.insert(control_number), rows)
+
+
+def void(transaction: Transaction, file_id: int, reason: str) -> None:
+    """The file's numbers were given up with it; they are not used again, and the gap check knows why."""
+    numbers = transaction.rows(
+        sa.select(control_number)
+        .where(control_number.c.file_id == file_id, control_number.c.state == "USED")
+        .order_by(control_number.c.partner, control_number.c.level, control_number.c.serial)
+    )
+    if not numbers:
+        return
+    transaction.execute(
+        sa.update(control_number)
+        .where(control_number.c.file_id == file_id, control_number.c.state == "USED")
+        .values(state="VOID", reason=reason)
+    )
+    for row in numbers:
+        said = {"level": row["level"], "number": row["number"], "file": file_id, "reason": reason}
+        transaction.audit("control_number.void", f"partner:{row['partner']}", **said)
+
+
+def jump(transaction: Transaction, partner: str, level: str, by: int, reason: str) -> None:
+    """Leave out the next ``by`` numbers: after the ledger was restored, those that were used since its backup.
+
+    Raises:
+        LedgerError: ``by`` is no positive number, or there is no reason.
+    """
+    if by < 1 or not reason.strip():
+        msg = f"control numbers of {partner} ({level}) jump by at least 1, with a reason; got {by} and {reason!r}"
+        raise LedgerError(msg)
+    transaction.lock_name(f"control/{partner}/{level}")
+    last = _last_serial(transaction, partner, level)
+    transaction.execute(
+        sa.insert(control_number).values(
+            partner=partner,
+            level=level,
+            serial=last + by,
+            number=number_of(last + by),
+            file_id=None,
+            state="JUMPED",
+            reason=reason,
+            taken_at=transaction.now,
+        )
+    )
+    transaction.audit(
+        "control_number.jumped", f"partner:{partner}", level=level, by=by, to=number_of(last + by), reason=reason
+    )
+
+
+def gaps(transaction: Transaction, partner: str | None = None) -> list[str]:
+    """Numbers that nobody can account for, one sentence each; void and jumped ones are accounted for."""
+    following = (
+        sa.func.lag(control_number.c.serial, 1, 0)
+        .over(
+            partition_by=(control_number.c.partner, control_number.c.level),
+            order_by=control_number.c.serial,
+        )
+        .label("before")
+    )
+    numbered = sa.select(control_number, following)
+    if partner is not None:
+        numbered = numbered.where(control_number.c.partner == partner)
+    inner = numbered.subquery()
+    rows = transaction.rows(
+        sa.select(inner)
+        .where(inner.c.serial != inner.c.before + 1, inner.c.state != "JUMPED")
+        .order_by(inner.c.partner, inner.c.level, inner.c.serial)
+    )
+    return [_gap(row) for row in rows]
+
+
+def _gap(row: Row) -> str:
+    first, last = number_of(row["before"] + 1), number_of(row["serial"] - 1)
+    missing = f"number {first} is" if first == last else f"numbers {first} to {last} are"
+    return f"{row['partner']} ({row['level']}): {missing} not in the ledger, and {row['number']} is"
+
+
+def numbers_of(transaction: Transaction, file_id: int) -> list[Row]:
+    """The numbers that a file carries, or carried, in order."""
+    return transaction.rows(
+        sa.select(control_number)
+        .where(control_number.c.file_id == file_id)
+        .order_by(control_number.c.partner, control_number.c.level, control_number.c.serial)
+    )
+
+
+def _last_serial(transaction: Transaction, partner: str, level: str) -> int:
+    last = transaction.value(
+        sa.select(sa.func.max(control_number.c.serial)).where(
+            control_number.c.partner == partner, control_number.c.level == level
+        )
+    )
+    return int(last or 0)

@@ -1,0 +1,191 @@
+"""Nested collections are read to their end, and their end is proven: the first 25 lines are not the journal."""
+
+from typing import Any
+
+import pytest
+
+from mlc_dagster.fusion.errors import ResponseInvalid
+from mlc_dagster.fusion.journals import JOURNALS
+from mlc_dagster.fusion.records import Journal, Read
+from mlc_dagster_tests.fusion.document_reading import by_id, journal_batch, line, lines, serving, totals
+from mlc_dagster_tests.fusion.raw_server import Connection, RawServer, Received, Script, collection, in_loop
+
+
+async def numbers(script: Script, **settings: Any) -> list[int]:
+    """Line numbers of the one journal served."""
+    async with RawServer(script) as server, server.client(**settings) as client:
+        return _numbers(await by_id(client, JOURNALS, 7))
+
+
+def _numbers(reads: list[Read]) -> list[int]:
+    (read,) = reads
+    assert isinstance(read.content, Journal)
+    return [row.line_number for row in read.content.lines]
+
+
+@pytest.mark.parametrize("count", [1, 24, 25, 26, 60, 1000])
+@in_loop
+async def test_lines_beyond_the_nested_page_are_read(count: int) -> None:
+    """A client that trusts the 25 rows that come with their parent exports half a journal, balanced or not."""
+    rows = lines(count)
+    assert await numbers(serving(journal_batch(rows), rows), page_size=100) == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"hasMore": False},
+        {"hasMore": True},
+        {"totalResults": 50},
+        {"totalResults": 50, "hasMore": False},
+        {"totalResults": None},
+        {"limit": 500},
+    ],
+)
+@pytest.mark.parametrize("proven", [False, True], ids=["no totals", "totals"])
+@in_loop
+async def test_all_lines_are_read_whatever_the_hints_say(lies: dict[str, Any], proven: bool) -> None:
+    """Each sign of the end has been seen wrong: hasMore both ways, totalResults capped."""
+    rows = lines(120)
+    batch = journal_batch(rows, **(totals(rows) if proven else {}))
+    assert await numbers(serving(batch, rows, **lies), page_size=50) == list(range(1, 121))
+
+
+@in_loop
+async def test_capped_page_leaves_no_gap_between_offsets() -> None:
+    """The server gives fewer rows than asked for; offsets by our own page size would skip the rest."""
+    rows = lines(200)
+    assert await numbers(serving(journal_batch(rows), rows, cap=30), page_size=100) == list(range(1, 201))
+
+
+@pytest.mark.parametrize("lies", [{}, {"hasMore": False}, {"totalResults": 30}])
+@in_loop
+async def test_short_page_alone_is_not_the_last(lies: dict[str, Any]) -> None:
+    """The server caps the page and does not say so: neither its shortness nor one hint beside it ends the journal."""
+    rows = lines(200)
+    script = serving(journal_batch(rows), rows, cap=30, limit=100, **lies)
+    assert await numbers(script, page_size=100) == list(range(1, 201))
+
+
+@pytest.mark.parametrize("nested", [None, [], {"count": 0, "hasMore": False}], ids=["absent", "array", "no items"])
+@in_loop
+async def test_children_that_did_not_come_are_none_only_if_fusion_says_so(nested: Any) -> None:
+    """An absent collection proves nothing; an empty one does."""
+    rows = lines(3)
+    batch = journal_batch(rows, nested=nested)
+    if nested is None:
+        del batch["journalHeaders"]["items"][0]["journalLines"]
+    assert await numbers(serving(batch, rows)) == ([1, 2, 3] if nested is None else [])
+
+
+@pytest.mark.parametrize("count", [3, 24, 25, 40])
+@in_loop
+async def test_array_of_exactly_a_nested_page_is_read_again(count: int) -> None:
+    """Framework versions before 3 send arrays, which cannot say whether they are all."""
+    rows = lines(40)
+    batch = journal_batch(rows, nested=rows[:count])
+    expected = 40 if count == 25 else count
+    assert await numbers(serving(batch, rows)) == list(range(1, expected + 1))
+
+
+@in_loop
+async def test_running_totals_uncover_lines_left_out() -> None:
+    """The nested page claims to be all, and is not; the header's own sum is what tells."""
+    rows = lines(12)
+    short = {"items": rows[:10], "count": 10, "hasMore": False, "limit": 25, "offset": 0}
+    batch = journal_batch(rows, nested=short, **totals(rows))
+    assert await numbers(serving(batch, rows)) == list(range(1, 13))
+
+
+@in_loop
+async def test_lines_that_contradict_their_header_are_no_journal() -> None:
+    """Read again and still not the header's sum: better an error with the journal's name than a wrong file."""
+    rows = lines(40)
+    batch = journal_batch(rows, RunningTotalDr="1.00", RunningTotalCr="1.00")
+    async with RawServer(serving(batch, rows)) as server, server.client() as client:
+        with pytest.raises(ResponseInvalid, match=r"journal 'J' of ledger 'L': its 40 lines .* RunningTotalDr 1\.00"):
+            await by_id(client, JOURNALS, 7)
+        readings = [
+            request
+            for request in server.received
+            if request.path == "journalBatches" and "JeBatchId >" not in request.params["q"]
+        ]
+    assert len(readings) == 2
+
+
+@in_loop
+async def test_journal_that_changes_while_it_is_read_is_read_again() -> None:
+    """An unposted journal is edited between header and lines: both are read anew, and then they agree."""
+    before, after = lines(40), [*lines(40), line(41)]
+    seen = 0
+
+    async def script(received: Received, connection: Connection) -> None:
+        nonlocal seen
+        if received.path == "journalBatches":
+            rows = before if seen == 0 else after
+            seen += 1
+            await connection.answer(200, collection([journal_batch(rows, **totals(rows))], received, totalResults=1))
+        else:
+            await connection.answer(200, collection(after, received, totalResults=len(after)))
+
+    assert await numbers(script) == list(range(1, 42))
+
+
+@in_loop
+async def test_line_that_comes_twice_is_not_exported_twice() -> None:
+    """Without a stable order pages overlap: one line double, one missing, the count right. Read again, in order."""
+    rows = lines(100)
+    pages: list[int] = []
+
+    async def script(received: Received, connection: Connection) -> None:
+        if received.path == "journalBatches":
+            await connection.answer(200, collection([journal_batch(rows)], received, totalResults=1))
+            return
+        offset = int(received.params["offset"])
+        # The second page, when first asked for, begins with the last row of the page before.
+        shifted = [rows[0], *rows[:99]] if offset == 50 and offset not in pages else rows
+        pages.append(offset)
+        await connection.answer(200, collection(shifted, received, totalResults=100))
+
+    assert await numbers(script, page_size=50) == list(range(1, 101))
+
+
+@in_loop
+async def test_collection_that_never_holds_still_is_an_error() -> None:
+    """Tries are bounded; what was read in between is not a journal anybody booked."""
+    count = 60
+
+    async def script(received: Received, connection: Connection) -> None:
+        nonlocal count
+        count += 1
+        rows = lines(60)
+        if received.path == "journalBatches":
+            await connection.answer(200, collection([journal_batch(rows)], received, totalResults=1))
+        else:
+            doubled = [rows[0], *rows]
+            await connection.answer(200, collection(doubled, received, totalResults=count))
+
+    async with RawServer(script) as server, server.client() as client:
+        with pytest.raises(ResponseInvalid, match="journalLines did not hold still over 3 readings"):
+            await by_id(client, JOURNALS, 7)
+
+
+@in_loop
+async def test_row_without_its_link_says_what_is_missing() -> None:
+    """The key of a journal is opaque; guessing an address could read another journal's lines."""
+    rows = lines(40)
+    batch = journal_batch(rows)
+    del batch["journalHeaders"]["items"][0]["links"]
+    async with RawServer(serving(batch, rows)) as server, server.client() as client:
+        with pytest.raises(ResponseInvalid, match="without its self link"):
+            await by_id(client, JOURNALS, 7)
+
+
+@in_loop
+async def test_links_of_later_framework_versions_are_found() -> None:
+    """From some version on links are in @context; the lines hang on them."""
+    rows = lines(40)
+    batch = journal_batch(rows)
+    header = batch["journalHeaders"]["items"][0]
+    header["@context"] = {"links": header.pop("links")}
+    assert await numbers(serving(batch, rows)) == list(range(1, 41))
