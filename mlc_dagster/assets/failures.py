@@ -31,8 +31,12 @@ class FailureKind(StrEnum):
 
 def kind_of(error: BaseException) -> FailureKind:
     """What an error means to whoever is paged for it."""
+    from mlc_dagster.exports.calendar import CalendarError
     from mlc_dagster.exports.layouts.errors import LayoutError
+    from mlc_dagster.exports.naming import FileNameUnusable
     from mlc_dagster.exports.reading import WindowNotOver
+    from mlc_dagster.exports.rebasing import ProjectionChanged
+    from mlc_dagster.exports.x12.envelope import EnvelopeUnusable
     from mlc_dagster.fusion.errors import FusionError
     from mlc_dagster.ledger.feeds import FeedBusy
     from mlc_dagster.sftp.errors import KeyUnreadable, LocalFileError, PinUnreadable, SftpError
@@ -47,7 +51,9 @@ def kind_of(error: BaseException) -> FailureKind:
             return FailureKind.BUSY
         case SandboxDown() | SettingsError() | SecretError() | LedgerError():
             return FailureKind.CONFIGURATION
-        case ProfileError() | CrosswalkError() | UnknownLedger() | LayoutError():
+        case ProfileError() | CrosswalkError() | UnknownLedger():
+            return FailureKind.CONFIGURATION
+        case LayoutError() | CalendarError() | FileNameUnusable() | ProjectionChanged() | EnvelopeUnusable():
             return FailureKind.CONFIGURATION
         case KeyUnreadable() | PinUnreadable() | LocalFileError():
             return FailureKind.CONFIGURATION

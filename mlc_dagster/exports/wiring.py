@@ -11,6 +11,7 @@ from pathlib import Path
 from mlc_dagster.alerts.sending import Alerts
 from mlc_dagster.exports.calendar import check_schedule
 from mlc_dagster.exports.layouts.loading import load_layout, open_writer
+from mlc_dagster.exports.naming import check_template
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.writing import Writer
 from mlc_dagster.fusion.client import Exchange, FusionClient
@@ -58,9 +59,10 @@ def check_feed(settings: Settings, entry: ExportSettings) -> None:
     """Load what a feed of mlc.yaml names, for ``mlc config check``; connects to nothing.
 
     Raises:
-        SettingsError, LayoutError, CalendarError: it cannot be used.
+        SettingsError, LayoutError, CalendarError, FileNameUnusable: it cannot be used.
     """
-    _writer_of(settings, entry)
+    writer = _writer_of(settings, entry)
+    check_template(entry.file_name or writer.file_name, feed=entry.name, extension=writer.identity.extension)
     check_schedule(entry.schedule, root=settings.root)
 
 

@@ -326,8 +326,7 @@ class FixedWidthWriter(TabularWriter):
     def _frame_text(self, column: FixedColumn, facts: FileFacts) -> str:
         if column.total is not None:
             decimals = column.format.decimals
-            texts = number_texts([facts.total(column.total)], decimals if isinstance(decimals, int) else None)
-            number = texts[0] or "0"
+            number = facts.total_text(column.total, decimals if isinstance(decimals, int) else None)
             if column.total in self._hashes:
                 number = number[-column.length :]  # By definition: the rightmost digits.
             text = place(number, self._placing.shape(column))

@@ -20,7 +20,7 @@ from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.exports.layouts.fields import Field
 from mlc_dagster.exports.layouts.numbers import ScaleExceeded, digits_of, number_texts
 from mlc_dagster.exports.writing import DocumentHeld, Frame, Part
-from mlc_dagster.fusion.records import Invoice, Journal, PurchaseOrder
+from mlc_dagster.fusion.records import Invoice, Journal, PurchaseOrder, plain
 
 _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _COUNTS = ("rows", "documents", "records", "sequence")
@@ -111,6 +111,18 @@ class FileFacts:
             return self.totals.get(f"{name} {self.currency}", self.totals.get(name, Decimal(0)))
         return money.total(amount for key, amount in self.totals.items() if key == name or key.startswith(f"{name} "))
 
+    def total_text(self, name: str, places: int | None) -> str:
+        """A total in full: with ``places`` decimals, else those of the record's currency, else as many as it has.
+
+        Raises:
+            ScaleExceeded: it has more than ``places``.
+        """
+        amount = plain(self.total(name))
+        if places is None and self.currency is not None:
+            units = money.minor_units(self.currency)
+            places = units if units is not None and money.decimals(amount) <= units else None
+        return number_texts([amount], places)[0] or "0"
+
 
 class Template:
     """Text with placeholders, checked when the layout is loaded."""
@@ -143,12 +155,7 @@ class Template:
             if name in _TIMES:
                 return date_text(_time(facts.frame, name), form or "%Y-%m-%dT%H:%M:%SZ")
             if name.startswith("total."):
-                return (
-                    number_texts(
-                        [facts.total(name.removeprefix("total."))], int(form.removesuffix("d")) if form else None
-                    )[0]
-                    or ""
-                )
+                return facts.total_text(name.removeprefix("total."), int(form.removesuffix("d")) if form else None)
             value = facts.frame.sequence if name == "sequence" else getattr(facts, name, None)
             if name == "feed":
                 value = facts.frame.feed

@@ -16,8 +16,8 @@ from mlc_dagster.exports.layouts.frames import DeclaredTotal, FileFacts, check_s
 from mlc_dagster.exports.layouts.model import Tabular
 from mlc_dagster.exports.writing import DocumentHeld, Frame, LayoutIdentity, Part, Rendered, Version
 
-_CHUNK = 4096
-"""Rows that are rendered together."""
+_CHUNK = 512
+"""Rows that are rendered together: as many as stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,8 @@ def unencodable(cell: Cell, index: int, value: str, encoding: str, document: Doc
     """Why a document waits whose value has a character that the encoding lacks."""
     remedy = "correct it in Fusion, or write unencodable: replace, or another encoding"
     character = first_unencodable(value, encoding)
-    told = f"{character!r} in {value.strip()!r} does not exist in {encoding}; {remedy}"
+    shown = value.strip(' "')
+    told = f"{character!r} in {shown!r} does not exist in {encoding}; {remedy}"
     return cell.held("ENCODING", index, document, told)
 
 
