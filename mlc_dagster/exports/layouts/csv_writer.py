@@ -18,7 +18,7 @@ from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.exports.layouts.frames import FileFacts, Template
 from mlc_dagster.exports.layouts.model import CsvLayout, FrameRecord
 from mlc_dagster.exports.layouts.numbers import quick_texts, styled
-from mlc_dagster.exports.layouts.tabular import Prepared, TabularWriter, each_currency
+from mlc_dagster.exports.layouts.tabular import COPY_BYTES, Prepared, TabularWriter, each_currency
 from mlc_dagster.exports.writing import Frame, Part
 
 LINE_ENDINGS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
@@ -307,7 +307,7 @@ class CsvWriter(TabularWriter):
             self._write([column.name for column in layout.columns], target)
         for part in parts:
             with part.body.open("rb") as body:
-                shutil.copyfileobj(body, target, 1024 * 1024)
+                shutil.copyfileobj(body, target, COPY_BYTES)
         self._write_records(self._trailer, facts, target)
 
     def _write_records(

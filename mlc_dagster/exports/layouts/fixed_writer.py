@@ -19,7 +19,7 @@ from mlc_dagster.exports.layouts.fixed_numbers import NegativeAmount, NumberShap
 from mlc_dagster.exports.layouts.frames import FileFacts, Template
 from mlc_dagster.exports.layouts.model import FixedColumn, FixedFrameRecord, FixedWidthLayout
 from mlc_dagster.exports.layouts.numbers import number_texts, quick_implied
-from mlc_dagster.exports.layouts.tabular import Prepared, TabularWriter, each_currency, unencodable
+from mlc_dagster.exports.layouts.tabular import COPY_BYTES, Prepared, TabularWriter, each_currency, unencodable
 from mlc_dagster.exports.writing import Frame, Part
 
 SEPARATORS = {"crlf": "\r\n", "lf": "\n", "nel": "\x85", "none": ""}
@@ -311,7 +311,7 @@ class FixedWidthWriter(TabularWriter):
         self._write_frame(self._layout.header, facts, target)
         for part in parts:
             with part.body.open("rb") as body:
-                shutil.copyfileobj(body, target, 1024 * 1024)
+                shutil.copyfileobj(body, target, COPY_BYTES)
         self._write_frame(self._layout.trailer, facts, target)
 
     def _write_frame(self, records: Sequence[FixedFrameRecord], facts: FileFacts, target: BinaryIO) -> None:

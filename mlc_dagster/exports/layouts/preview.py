@@ -18,6 +18,7 @@ from mlc_dagster.exports.layouts.fixed_writer import end_of
 from mlc_dagster.exports.layouts.loading import Layout, open_writer
 from mlc_dagster.exports.layouts.model import Column, CsvLayout, FixedColumn, FixedWidthLayout
 from mlc_dagster.exports.writing import Change, DocumentHeld, Frame, Part, Rendered, Version, Writer
+from mlc_dagster.exports.x12.layout import X12Layout
 from mlc_dagster.fusion.records import Read
 from mlc_dagster.settings.exports import ExportSettings
 from mlc_dagster.settings.fusion import ChartSettings
@@ -127,8 +128,8 @@ def _for_people(layout: Layout, content: bytes) -> str:
 
 def _mapping(layout: Layout) -> list[str]:
     document = layout.document
-    if not isinstance(document, CsvLayout | FixedWidthLayout):
-        return []
+    if isinstance(document, X12Layout):
+        return _x12_mapping(document)
     lines: list[str] = []
     for place, columns in (
         ("document_header", document.document_header),
@@ -146,6 +147,20 @@ def _mapping(layout: Layout) -> list[str]:
                 f"{_origin(column)} -> {'' if place == 'columns' else place + ' '}{column.name}{where}{_form(column)}"
             )
     return lines
+
+
+def _x12_mapping(layout: X12Layout) -> list[str]:
+    """What the layout itself says of sets, elements, parties, references and dates; the rest is the set's own."""
+    lines = [f"{change.value} -> {name}" for change, name in layout.sets.items()]
+    for segment, elements in layout.overrides.items():
+        lines += [f"{origin.name} -> {segment} {element}" for element, origin in elements.items()]
+    for party in layout.parties:
+        named = [origin.name for origin in (party.name, party.number) if origin is not None]
+        lines.append(f"{', '.join(named)} -> N1 {party.entity}")
+    lines += [f"{reference.number.name} -> REF {reference.qualifier}" for reference in layout.references]
+    lines += [f"{reference.number.name} -> REF {reference.qualifier} (lines)" for reference in layout.line_references]
+    lines += [f"{dated.field.name} -> DTM {dated.qualifier}" for dated in layout.dates]
+    return lines + [f"{dated.field.name} -> line id {dated.qualifier}" for dated in layout.line_ids]
 
 
 def _origin(column: Column | FixedColumn) -> str:

@@ -16,6 +16,8 @@ from mlc_dagster.exports.layouts.frames import DeclaredTotal, FileFacts, check_s
 from mlc_dagster.exports.layouts.model import Tabular
 from mlc_dagster.exports.writing import DocumentHeld, Frame, LayoutIdentity, Part, Rendered, Version
 
+COPY_BYTES = 64 * 1024
+"""Copied at once from a body to the file; larger pieces cost page faults."""
 _CHUNK = 512
 """Rows that are rendered together: as many as stay in the processor's cache."""
 

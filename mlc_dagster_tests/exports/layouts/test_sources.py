@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.exports.layouts.loading import load_layout, open_writer
 from mlc_dagster.exports.layouts.preview import preview
 from mlc_dagster.exports.writing import DocumentHeld
@@ -21,6 +22,7 @@ from mlc_dagster.fusion.records import (
     SupplierPlace,
     SupplierRecord,
 )
+from mlc_dagster.settings.exports import PartnerSettings
 from mlc_dagster_tests.exports.layouts import workbench as b
 
 INVOICE = Invoice(
@@ -192,3 +194,17 @@ def test_shipped_layouts_write_their_source(name: str) -> None:
     made = writer.render(b.version_of(content, layout.source), 1)
     assert made.rows == 2
     assert all(row.endswith(f",{content.record_id},1") for row in made.body.decode().split("\r\n")[:-1])
+
+
+def test_a_preview_of_x12_takes_no_control_number() -> None:
+    """Rendered like any other format, with sample numbers; elements that the layout sets are named."""
+    partner = PartnerSettings(sender="ZZ:US", receiver="ZZ:PARTNER")
+    content = b.journal()
+    layout = load_layout("x12_journals_821", root=Path())
+    made = preview(layout, b.feed_of(partner=partner), [b.version_of(content).read], b.CHARTS)
+    assert made.problems == ()
+    assert made.text.startswith("ISA*")
+    assert made.text[90:99] == "000000001"
+    assert "NEW -> 821" in made.mapping
+    with pytest.raises(LayoutError, match="X12 needs partner"):
+        preview(layout, b.feed_of(), [], b.CHARTS)
