@@ -10,11 +10,12 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo dev clean
+.PHONY: help setup test test-faults lint format demo dev clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
 	@echo "make dev     the sandbox and the Dagster UI on http://127.0.0.1:3000"
+	@echo "make test-faults  death at every commit, request, packet and fsync of the inbound flow; half an hour"
 	@echo "make lint    style, types and layering only;  make format  rewrite to the style;  make clean  remove what was built"
 
 setup: $(READY)
@@ -26,6 +27,11 @@ $(READY): pyproject.toml uv.lock scripts/setup.sh
 test: $(READY)
 	@sh scripts/ensure_sshd.sh
 	@WORKERS="$(WORKERS)" bash scripts/check.sh all
+
+# Every kill point of the inbound flow on both databases; half an hour.
+test-faults: $(READY)
+	@sh scripts/ensure_sshd.sh
+	@MLC_FAULTS=all $(VENV)/bin/python -m pytest --quiet mlc_dagster_tests/faults --numprocesses "$(WORKERS)"
 
 lint: $(READY)
 	@bash scripts/check.sh lint

@@ -17,30 +17,6 @@ import requests
 from bench.measuring import Stopwatch, tell
 
 ROOT = "/fscmRestApi/resources/11.13.18.05/"
-COLUMNS: tuple[str, ...] = (
-    "LEDGER",
-    "PERIOD",
-    "BATCH",
-    "JOURNAL",
-    "SOURCE",
-    "CATEGORY",
-    "CURRENCY",
-    "LEDGER_CURRENCY",
-    "EFFECTIVE_DATE",
-    "JOURNAL_DESCRIPTION",
-    "LINE_NUMBER",
-    "ACCOUNT_COMBINATION",
-    "GL_ACCOUNT",
-    "COST_CENTER",
-    "ENTERED_DR",
-    "ENTERED_CR",
-    "ACCOUNTED_DR",
-    "ACCOUNTED_CR",
-    "LINE_DESCRIPTION",
-    "REFERENCE",
-    "RECORD_ID",
-    "RECORD_VERSION",
-)
 
 
 class Rest:
@@ -112,12 +88,15 @@ def csv_rows(rest: Rest) -> Iterator[dict[str, object]]:
 
 
 def write_csv(rest: Rest, target: Path) -> int:
-    """Writes the file; returns its rows."""
-    count = 0
+    """Writes the file, headed by the keys of its rows; returns how many there are."""
+    rows = csv_rows(rest)
+    first = next(rows)
+    count = 1
     with target.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, list(first))
         writer.writeheader()
-        for row in csv_rows(rest):
+        writer.writerow(first)
+        for row in rows:
             writer.writerow(row)
             count += 1
     return count

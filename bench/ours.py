@@ -21,6 +21,7 @@ from mlc_dagster.exports.reading import read_source
 from mlc_dagster.exports.rest import rest_extraction
 from mlc_dagster.exports.wiring import connect_outbound
 from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.fusion.login import FusionCredentials
 from mlc_dagster.fusion.records import Journal, Read
 from mlc_dagster.ledger import exported
 from mlc_dagster.ledger.opening import open_settings_ledger
@@ -58,7 +59,7 @@ def read(url: str, lines: int, in_flight: int) -> None:
     tally = Tally()
 
     async def work(watch: Stopwatch, settings: Settings) -> None:
-        async with FusionClient(settings.fusion, "bench") as client:
+        async with FusionClient(settings.fusion, FusionCredentials("bench")) as client:
             extraction = rest_extraction(client, "journals", settings)
             async for reads in extraction.changed(books_of.WINDOW_START, books_of.WINDOW_END):
                 with watch.aside():

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlc_dagster.automation.jobs import build_flow, wiring_of
+from mlc_dagster.automation.pruning import build_pruning
 from mlc_dagster.automation.sensors import build_sensors
 from mlc_dagster.resources import Progress
 from mlc_dagster.settings import Settings
@@ -40,7 +41,7 @@ def build_defs(
     """
     wiring = wiring_of(settings, environ=environ, progress=progress)
     flow = build_flow(wiring, resource_overrides=resource_overrides)
-    return dg.Definitions.merge(flow, dg.Definitions(sensors=build_sensors(wiring)))
+    return dg.Definitions.merge(flow, dg.Definitions(sensors=build_sensors(wiring)), build_pruning(settings, flow))
 
 
 def definition_settings(environ: Mapping[str, str], working_directory: Path) -> Settings:

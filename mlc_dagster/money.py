@@ -55,5 +55,9 @@ def difference(amount: Decimal, other: Decimal) -> Decimal:
 
 def decimals(amount: Decimal) -> int:
     """Decimals as written: 10.50 has two."""
+    text = str(amount)
+    if "E" not in text and "N" not in text:
+        # Looked at for each amount of each file: its digits as a tuple would cost three times as much.
+        return len(text.partition(".")[2])
     exponent = amount.as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0

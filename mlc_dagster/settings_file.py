@@ -7,6 +7,7 @@ do. What does not: what a key means and which values it takes (``settings``).
 import difflib
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+from mlc_dagster.bounded_yaml import read_yaml, yaml_fault
 from mlc_dagster.settings import Settings, SettingsError
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -51,8 +53,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     return []
 
 
-_SECRET_KEYS = ("secret", "password", "passphrase", "private_key")
-"""Values of keys with such a name are not shown in errors, whatever their type."""
+_SECRET_KEYS = ("secret", "password", "passphrase", "private_key", "assertion_key", "client_key", "alerts")
+"""Values of keys with such a name are not shown in errors, whatever their type; addresses of alerts hold passwords."""
 
 
 def _explain(error: pydantic.ValidationError) -> list[str]:
@@ -70,35 +72,16 @@ def _explain(error: pydantic.ValidationError) -> list[str]:
             text = fault["msg"].removeprefix("Value error, ")
             problems.append(f"{key}: {text}" if key else text)
         else:
-            shown = "" if any(name in key for name in _SECRET_KEYS) else f" (found {fault['input']!r})"
+            shown = "" if any(name in key for name in _SECRET_KEYS) else f" (found {reprlib.repr(fault['input'])})"
             problems.append(f"{key}: {fault['msg']}{shown}")
     return problems
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is written twice, of which YAML would silently drop the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:str":
-                if key_node.value in seen:
-                    fault = f"the key {key_node.value!r} is there twice"
-                    raise yaml.constructor.ConstructorError(None, None, fault, key_node.start_mark)
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(text: str, source: str) -> object:
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  A SafeLoader.
-    except yaml.MarkedYAMLError as error:
-        # The full text quotes the line, which may hold a password.
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SettingsError(source, [f"{place}is not YAML: {error.problem}"]) from None
+        return read_yaml(text)
     except yaml.YAMLError as error:
-        raise SettingsError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+        raise SettingsError(source, [yaml_fault(error)]) from None
 
 
 def parse_settings(

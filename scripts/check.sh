@@ -8,6 +8,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # pyright would otherwise ask the package index for a newer version of itself.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS=1
+# Tests start many processes: without compiled modules each would compile every module that it imports.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$work/pycache"
 failed=()
 
 step() {
@@ -15,6 +18,8 @@ step() {
     shift
     if "$@" >"$work/output" 2>&1; then
         printf 'ok      %-38s %3d s\n' "$name" $((SECONDS - began))
+        # What a step could not do is said, although it is no fault.
+        grep '^skipped: ' "$work/output" || true
     else
         cat "$work/output"
         printf 'FAILED  %-38s %3d s\n' "$name" $((SECONDS - began))
@@ -44,6 +49,7 @@ step "format (ruff format --check)" "$bin/ruff" format --check --quiet .
 step "types (pyright)" "$bin/pyright" --warnings
 step "layering (import-linter)" "$bin/lint-imports" --no-cache
 if [ "${1:-all}" = all ]; then
+    step "dependencies (pip-audit)" "$bin/python" scripts/audit_dependencies.py
     step "definitions (dagster validate)" definitions
     # What measures time runs alone on the machine.
     tests "timing tests (pytest)" -m timing

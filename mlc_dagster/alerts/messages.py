@@ -103,7 +103,7 @@ class FeedReported(Protocol):
 
 def feed_messages(report: FeedReported) -> list[Message]:
     """Everything about a feed's run that a person should hear of; nothing when all went well."""
-    said = [_about(report.feed, file) for file in report.delivered if file.alert]
+    said = [file_message(report.feed, file) for file in report.delivered if file.alert]
     if report.built.held:  # Those that were told before are no reason to say it again.
         said.append(documents_held(report.feed, [HeldDocument(*held) for held in report.built.held_documents]))
     answers = report.acknowledgements
@@ -116,7 +116,8 @@ def feed_messages(report: FeedReported) -> list[Message]:
     return said
 
 
-def _about(feed: str, file: DeliveredFile) -> Message:
+def file_message(feed: str, file: DeliveredFile) -> Message:
+    """About one file that a person should hear of."""
     if file.outcome == "STOPPED":
         return file_pending(feed, file.file_id, file.name, text=file.text, attempts=file.attempts)
     if file.outcome == "INFERRED":
@@ -151,7 +152,7 @@ def delivery_inferred(feed: str, file_id: int, name: str, *, text: str) -> Messa
         means=f"{name} was whole on the server under its temporary name; now it is there under neither name. The "
         "partner has most likely picked it up. It is never sent a second time by itself.",
         to_do=f"ask the partner whether {name} arrived. If it did not: "
-        f"mlc exports resend {file_id} --again --by NAME --reason TEXT",
+        f"mlc exports resend {file_id} --again --by NAME --approved-by NAME --reason TEXT",
     )
 
 
@@ -192,6 +193,18 @@ def documents_held(feed: str, held: Sequence[HeldDocument]) -> Message:
     )
 
 
+def documents_unreadable(source: str, found: Sequence[tuple[int, str]]) -> Message:
+    """Documents that Fusion shows inconsistently; ``found`` has their ids, with what is wrong."""
+    return _message(
+        f"{source}: {_count(len(found), 'document')} cannot be read from Fusion",
+        happened="Fusion shows these documents inconsistently, or with a value that is none:",
+        named=[f"{fusion_id}: {text}" for fusion_id, text in found],
+        means="no partner gets them as they are now. All other documents were read, and go.",
+        to_do="look at the document in Fusion. Every run reads it again; as soon as it can be read, it goes by itself. "
+        "All of them: mlc exports list",
+    )
+
+
 def acknowledgement_rejected(feed: str, refused: Sequence[Refused]) -> Message:
     """The partner's 997 or TA1 says no."""
     return _message(
@@ -205,7 +218,7 @@ def acknowledgement_rejected(feed: str, refused: Sequence[Refused]) -> Message:
         means="the bytes arrived; the partner's system did not take these documents.",
         to_do="see with the partner what is wrong. A document that is corrected in Fusion goes out again as a new "
         "version by itself. If the fault was theirs, they can have the same bytes again: "
-        "mlc exports resend ID --again --by NAME --reason TEXT",
+        "mlc exports resend ID --again --by NAME --approved-by NAME --reason TEXT",
     )
 
 

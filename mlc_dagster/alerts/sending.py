@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlc_dagster.settings import AlertSettings
-from mlc_dagster.settings.values import SECRET_SCHEMES
+from mlc_dagster.settings.values import is_secret_reference
 from mlc_dagster.vault import SecretError
 from mlc_dagster.vault.redaction import redact
 
@@ -34,6 +34,10 @@ class Alerts:
     def __bool__(self) -> bool:
         """Whether anybody is told at all."""
         return bool(self._settings.to)
+
+    def __len__(self) -> int:
+        """How many addresses there are."""
+        return len(self._settings.to)
 
     def send(self, title: str, body: str) -> list[str]:
         """Tell everybody; one line per address that was not reached. Never raises.
@@ -70,7 +74,7 @@ class Alerts:
         # Takes a second or two, and most runs have nothing to say. Its types are not whole.
         apprise: Any = import_module("apprise")
         address = attempt.entry
-        if is_reference(address):
+        if is_secret_reference(address):
             attempt.place = address
             address = self._resolve(address).strip()
         service = apprise.Apprise.instantiate(address, asset=apprise.AppriseAsset(async_mode=False))
@@ -94,8 +98,8 @@ class Alerts:
 class _Attempt:
     place: str
     """What texts call the address: its position, then scheme and host."""
-    entry: str
-    heard: list[str] = field(default_factory=list[str])
+    entry: str = field(repr=False)
+    heard: list[str] = field(default_factory=list[str], repr=False)
     """apprise's warnings: the only reason it gives."""
     fault: str | None = None
     done: bool = False
@@ -123,12 +127,6 @@ class _Listener(logging.Filter):
 
 
 _LISTENER = _Listener()
-
-
-def is_reference(entry: str) -> bool:
-    """True for ``env:NAME`` and the like; an apprise address has ``://`` after a scheme of its own."""
-    scheme, separator, _ = entry.partition(":")
-    return bool(separator) and scheme in SECRET_SCHEMES
 
 
 def _scheme(address: str) -> str:

@@ -20,6 +20,7 @@ from mlc_dagster.assets.holding import GENERATION_TAG, WINDOW_TAG
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.windows import window_key, window_start
 from mlc_dagster.resources import OutboundResource
+from mlc_dagster.vault import scrub
 
 if TYPE_CHECKING:
     from mlc_dagster.exports.outbound import Outbound
@@ -74,6 +75,42 @@ def windows_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
     return None
 
 
+@dataclass(frozen=True)
+class _Work:
+    """The piece of work that a planned run is of."""
+
+    name: str
+    window: dt.datetime
+    generation: int
+
+
+def _work_of(run: dg.DagsterRun) -> _Work | None:
+    """None for a run that was started by hand."""
+    from mlc_dagster.exports.runs import work_name
+
+    tags = run.tags
+    if not {FEED_TAG, WINDOW_TAG, GENERATION_TAG} <= tags.keys():
+        return None
+    return _Work(work_name(tags[FEED_TAG]), window_start(tags[WINDOW_TAG]), int(tags[GENERATION_TAG]))
+
+
+def _give_back(resource: OutboundResource, work: _Work, owner: str, error: Exception) -> None:
+    """A step that cannot begin ends the run: what an earlier step of it holds must not wait for the lease's end."""
+    from mlc_dagster.ledger import windows
+
+    scrub(error)
+    try:
+        ledger = resource.connect(only=()).ledger
+    except Exception as second:
+        if as_failure(second) is None:
+            raise
+        return  # Without the ledger nothing can be noted; the lease ends by itself.
+    with ledger.transaction() as transaction:
+        text = f"{type(error).__name__}: {error}"
+        windows.fail_generation(transaction, work.name, work.window, work.generation, text)
+        windows.release_window(transaction, work.name, work.window, owner)
+
+
 @contextmanager
 def export_step(
     context: dg.AssetExecutionContext,
@@ -81,6 +118,7 @@ def export_step(
     *,
     feed: str | None,
     only: tuple[str, ...] | None = None,
+    looks_only: bool = False,
 ) -> Generator[ExportStep]:
     """One asset's work for the run's windows.
 
@@ -89,30 +127,34 @@ def export_step(
         resource: the wiring.
         feed: the feed that this asset delivers, with which the run's piece of work ends; None where it goes on.
         only: feeds whose layouts are needed.
+        looks_only: the asset tells what the others did; the piece of work is over, and is not taken up again.
 
     Raises:
         Failure: everything that is expected to go wrong, in one sentence; the cause is chained.
     """
-    from mlc_dagster.exports.runs import work_name
     from mlc_dagster.ledger.window_hold import hold_generation
 
     run = context.run
     owner = f"{process_name(os.getpid())}|{run.run_id}"
+    work = _work_of(run)
     try:
-        outbound = resource.connect(only=only)
+        try:
+            outbound = resource.connect(only=only)
+        except Exception as error:
+            if work is not None:
+                _give_back(resource, work, owner, error)
+            raise
         windows = windows_of(context, outbound.settings.poll.minutes)
         assert windows is not None  # noqa: S101 - the assets are partitioned
-        generation, counted = run.tags.get(GENERATION_TAG), run.tags.get(WINDOW_TAG)
-        planned = generation is not None and counted is not None and FEED_TAG in run.tags
-        step = ExportStep(outbound, windows, owner, run.run_id, planned)
-        if not planned:
+        step = ExportStep(outbound, windows, owner, run.run_id, work is not None)
+        if work is None or looks_only:
             yield step
             return
         with hold_generation(
             outbound.ledger,
-            work_name(run.tags[FEED_TAG]),
-            window_start(counted or ""),
-            int(generation or 0),
+            work.name,
+            work.window,
+            work.generation,
             owner=owner,
             run_id=run.run_id,
             last=feed is not None,

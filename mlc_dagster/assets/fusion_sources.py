@@ -100,6 +100,10 @@ def build_source(source: Source, windows: dg.TimeWindowPartitionsDefinition, gro
                 progress=lambda count: outbound.wiring.progress.advance("records", count),
             )
         context.log.info("%s %s: %d records read", source.asset, step.windows.title, report.records)
+        for fusion_id, text in sorted(report.unreadable.items()):
+            context.log.warning("%s %d cannot be read: %s", source.name, fusion_id, text)
+        for failure in report.alerts_failed:
+            context.log.warning("%s", failure)
         return _result(source, step, report)
 
     return _asset
@@ -122,6 +126,7 @@ def _result(source: Source, step: ExportStep, report: "ReadReport") -> dg.Materi
         "records": report.records,
         "lines": report.lines,
         "found_by_sweep": report.missed,
+        "cannot_be_read": len(report.unreadable),
         "requests": report.requests,
         "seconds": report.seconds,
         "table_of_extracts": table(columns.EXTRACTS, rows),
@@ -136,5 +141,7 @@ def _lines(report: "ReadReport") -> Iterator[str]:
         yield f"Fusion's clock: {report.fusion_now:%Y-%m-%d %H:%M:%S} UTC"
     for made in report.extracts:
         yield f"{made.kind}: {made.records} records, {made.lines} lines, SHA-256 {made.sha256}"
+    for fusion_id, text in sorted(report.unreadable.items()):
+        yield f"{report.source} {fusion_id} cannot be read, and is read again with the next window: {text}"
     if report.missed:
         yield f"{report.missed} records that earlier reads had not shown were found by comparing ids"

@@ -10,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from mlc_dagster.visible import markdown, visible
+
 MOST_ROWS = 50
 
 Cell = str | int | float | None
@@ -27,11 +29,11 @@ def table(columns: Sequence[dg.TableColumn], rows: Iterable[Sequence[Any]]) -> d
 
 
 def _cell(value: Any) -> Cell:
-    if value is None or isinstance(value, (str, int)):
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, Decimal):
         return format(value, "f")
-    return str(value)
+    return visible(str(value), lines=True)
 
 
 def money(name: str, totals: Mapping[str, Decimal]) -> dict[str, Any]:
@@ -47,5 +49,5 @@ def reasons_text(counts: Mapping[str, int]) -> str:
 
 
 def summary(title: str, lines: Iterable[str]) -> dg.MarkdownMetadataValue:
-    """A headline and what a person should know, as Markdown."""
-    return dg.MetadataValue.md("\n".join([f"**{title}**", "", *(f"- {line}" for line in lines)]))
+    """A headline and what a person should know, as Markdown; names and texts of others are shown, never obeyed."""
+    return dg.MetadataValue.md("\n".join([f"**{markdown(title)}**", "", *(f"- {markdown(line)}" for line in lines)]))

@@ -9,7 +9,7 @@ import dagster as dg
 
 from mlc_dagster.assets import columns
 from mlc_dagster.assets.exporting import EXPORTS, ExportStep, export_step
-from mlc_dagster.assets.failures import KIND, FailureKind, kind_of, said
+from mlc_dagster.assets.failures import ABOUT_FILE, KIND, FailureKind, kind_of, said
 from mlc_dagster.assets.fusion_sources import BY_NAME
 from mlc_dagster.assets.metadata import reasons_text, summary, table
 from mlc_dagster.resources import OutboundResource
@@ -61,12 +61,14 @@ def build_feed(feed: ExportSettings, windows: dg.TimeWindowPartitionsDefinition,
         with export_step(context, outbound, feed=feed.name, only=(feed.name,)) as step:
             first, end = step.windows.first, step.windows.end
             replay = [] if step.planned else extracts_to_replay(step.outbound, feed.source, first, end)
-            report = deliver_feed(step.outbound, feed.name, until=end, owner=step.owner, replay=replay)
+            report = deliver_feed(
+                step.outbound, feed.name, until=end, owner=step.owner, beyond=step.planned, replay=replay
+            )
             step.summary.update(numbers_of(report))
+            for failure in report.alerts_failed:
+                context.log.warning("an alert could not be sent: %s", failure)
             if report.stopped is not None:
                 raise _not_delivered(report)
-        for failure in report.alerts_failed:
-            context.log.warning("an alert could not be sent: %s", failure)
         return _result(feed, step, report)
 
     return _asset
@@ -82,6 +84,7 @@ def _not_delivered(report: "FeedReport") -> dg.Failure:
             KIND: str(FailureKind.REMOTE if kind is FailureKind.UNEXPECTED else kind),
             "error": type(stopped.cause).__name__,
             "cause": said(stopped.cause),
+            ABOUT_FILE: stopped.file,
             **numbers_of(report),
         },
         allow_retries=False,
@@ -160,7 +163,7 @@ def build_summary(
         from mlc_dagster.exports.steps import delivery_summary
 
         names = [feed.name for feed in feeds]
-        with export_step(context, outbound, feed=None, only=()) as step:
+        with export_step(context, outbound, feed=None, only=(), looks_only=True) as step:
             rows = delivery_summary(step.outbound, names, step.windows.first, step.windows.end)
         waiting, held = sum(row.waiting for row in rows), sum(row.held for row in rows)
         return dg.MaterializeResult(

@@ -78,7 +78,10 @@ def _result(step: WindowStep, report: "ReceiveReport") -> dg.MaterializeResult:
     lines += [text for file in report.readings for text in file.quarantined][:20]
     if step.held.reconciling:
         read_again = sum(again.invoices for again in report.rereadings)
-        lines.append(f"{len(report.rereadings)} files with {read_again} invoices were read again from the archive")
+        erased = [f"{again.path}: not read again, {again.erased}" for again in report.rereadings if again.erased]
+        compared = len(report.rereadings) - len(erased)
+        lines.append(f"{compared} files with {read_again} invoices were read again from the archive")
+        lines += erased[:50]
         lines += differences[:50] or ["nothing differs from the ledger"]
     return dg.MaterializeResult(
         metadata={

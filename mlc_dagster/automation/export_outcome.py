@@ -15,7 +15,10 @@ from mlc_dagster.automation.outcome import (
     EXIT_REMOTE,
     RunFailure,
 )
+from mlc_dagster.ledger.exported import FileState
 
+_UNKNOWN_OUTCOME = "OutcomeUnknown"
+"""Type of the error by which a feed's run ends behind such a file."""
 _COUNTED = ("new", "change", "cancel", "unchanged", "stale", "filtered", "held", "files_built", "files_delivered")
 
 
@@ -77,7 +80,7 @@ class OutboundOutcome:
     sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Files delivered by this call, as rows of the ledger."""
     pending: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    """Files that wait for their partner's server."""
+    """Files that wait for their partner's server, and those of unknown outcome, which wait for a person."""
     held: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     newly_held: int = 0
     dead_runs: list[str] = field(default_factory=list[str])
@@ -86,8 +89,11 @@ class OutboundOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all delivered, 1 something for a person, 2 configuration, 3 a remote side is down or refuses us."""
-        kinds = {failure.kind for failure in self.failures}
+        """0 all delivered, 1 something for a person, 2 configuration, 3 a remote side is down or refuses us.
+
+        A file of unknown outcome is for a person, at every call until it is settled: the server is not what is missing.
+        """
+        kinds = {failure.kind for failure in self.failures if failure.error != _UNKNOWN_OUTCOME}
         if FailureKind.CONFIGURATION in kinds:
             return EXIT_CONFIGURATION
         if FailureKind.REMOTE in kinds:
@@ -95,5 +101,7 @@ class OutboundOutcome:
         if FailureKind.UNEXPECTED in kinds or self.newly_held:
             return EXIT_ATTENTION
         if any(not holds for result in self.feeds for holds in result.checks.values()):
+            return EXIT_ATTENTION
+        if any(row["state"] == FileState.UNKNOWN for row in self.pending):
             return EXIT_ATTENTION
         return EXIT_REMOTE if self.pending else EXIT_GOOD

@@ -23,7 +23,7 @@ from mlc_dagster.resources import (
     Wiring,
 )
 from mlc_dagster.settings import Settings, SettingsError
-from mlc_dagster.vault import SecretResolver
+from mlc_dagster.vault import SecretResolver, guard_process
 
 INBOUND_JOB = "stampli_to_fusion"
 STATUS_JOB = "observe_fusion_invoices"
@@ -33,8 +33,12 @@ OUTBOUND_JOB = "fusion_to_sftp"
 def wiring_of(
     settings: Settings, *, environ: Mapping[str, str] | None = None, progress: Progress | None = None
 ) -> Wiring:
-    """Settings with what resolves their secrets; ``environ`` is this process's own when not given."""
-    secrets = SecretResolver(os.environ if environ is None else environ, settings.root)
+    """Settings with what resolves their secrets; ``environ`` is this process's own when not given.
+
+    From here on nothing that the resolver hands out reaches a log of this process, Dagster's own included.
+    """
+    secrets = SecretResolver.of(settings, os.environ if environ is None else environ)
+    guard_process(secrets)
     return Wiring(settings, secrets, progress or Silent())
 
 

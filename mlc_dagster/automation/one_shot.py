@@ -200,6 +200,7 @@ class _OneShot:
             inbound.ledger, inbound.open_session, inbound.stampli, inbound.settings.poll, inbound.profile
         )
         self._outcome.empty_windows += len(found.empty_windows)
+        self._outcome.notes += [text for text in found.refused if text not in self._outcome.notes]
         for event in empty_events(self._windows, found.empty_windows):
             self._instance.report_runless_asset_event(event)
         return found

@@ -8,7 +8,7 @@ are safe: a feed that another run holds is reported and left to it.
 
 import datetime as dt
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,16 +20,17 @@ from mlc_dagster.assets.fusion_sources import BY_NAME
 from mlc_dagster.assets.holding import PROCESS_TAG
 from mlc_dagster.automation.dead_runs import fail_dead_runs
 from mlc_dagster.automation.export_outcome import FeedResult, OutboundOutcome
-from mlc_dagster.automation.export_sensor import export_selection, export_tags
+from mlc_dagster.automation.export_sensor import export_selection, export_tags, failure_of
 from mlc_dagster.automation.jobs import OUTBOUND_JOB, build_flow, outbound_resources, wiring_of
 from mlc_dagster.automation.one_shot import QUIET
 from mlc_dagster.automation.outcome import RunFailure
 from mlc_dagster.automation.results import failures_of
+from mlc_dagster.automation.run_alerts import tell_failures
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.windows import window_key, window_start
 from mlc_dagster.partitions import outbound_windows
 from mlc_dagster.resources import OutboundResource, Progress, Silent
-from mlc_dagster.settings import Settings
+from mlc_dagster.settings import ExportSettings, Settings
 
 if TYPE_CHECKING:
     from mlc_dagster.exports.outbound import Outbound
@@ -104,50 +105,75 @@ class _OneShot:
             with dg.build_resources(
                 {"outbound": outbound_resources(wiring)["outbound"]}, instance=self._instance
             ) as resources:
-                resource: OutboundResource = resources.outbound
-                outbound = resource.connect(only=feeds)
-                outcome.began = outbound.ledger.now()
-                if windows is not None:
-                    self._again_over(outbound, windows)
-                else:
-                    self._poll(outbound, due_only=due_only)
-                self._count(outbound)
-                self._tell(outbound)
+                self._work(resources.outbound, feeds=feeds, windows=windows, due_only=due_only)
         except Exception as error:
-            kind = kind_of(error)
-            if kind is FailureKind.UNEXPECTED:
+            failure = _expected(error, "poll")
+            if failure is None:
                 raise
-            outcome.failures.append(RunFailure(kind, said(error), "poll"))
+            self._outcome.failures.append(failure)
         return outcome
 
-    def _poll(self, outbound: "Outbound", *, due_only: bool) -> None:
+    def _work(
+        self,
+        resource: OutboundResource,
+        *,
+        feeds: Collection[str] | None,
+        windows: tuple[str, str] | None,
+        due_only: bool,
+    ) -> None:
+        from mlc_dagster.exports.wiring import refuse_unknown_feeds
+
+        # No feed is connected here: what cannot be used of one keeps no other from running.
+        outbound = resource.connect(only=())
+        self._outcome.began = outbound.ledger.now()
+        try:
+            refuse_unknown_feeds(outbound.settings, feeds)
+            wanted = [entry for entry in outbound.settings.exports if feeds is None or entry.name in feeds]
+            if windows is not None:
+                self._again_over(resource, wanted, windows)
+            else:
+                self._poll(resource, outbound, [entry.name for entry in wanted], due_only=due_only)
+            self._count(outbound, [entry.name for entry in wanted])
+        except Exception as error:
+            failure = _expected(error, "poll")
+            if failure is None:
+                raise
+            self._outcome.failures.append(failure)
+        self._tell(outbound)
+
+    def _poll(self, resource: OutboundResource, outbound: "Outbound", names: list[str], *, due_only: bool) -> None:
         from mlc_dagster.exports.planning import plan_exports
         from mlc_dagster.exports.reading import closed_until, fusion_now
 
         now = fusion_now(outbound)
         self._outcome.fusion_now, self._outcome.closed_until = now, closed_until(outbound, now)
-        stuck: set[str] = set()
+        left = set(names)
         for _ in range(ROUNDS):
-            runs = [run for run in plan_exports(outbound, now, force=not due_only) if run.feed not in stuck]
-            if not runs:
+            plan = plan_exports(outbound, now, only=left, force=not due_only)
+            for fault in plan.faults:
+                self._outcome.failures.append(failure_of(fault))
+                left.discard(fault.feed)
+            if not plan.runs:
                 return
-            for run in runs:
+            for run in plan.runs:
                 if not self._windows.has_partition_key(window_key(run.last)):
                     note = f"{run.feed}: window {window_key(run.last)} UTC is no partition yet; a later poll takes it"
                     self._outcome.notes.append(note)
-                    stuck.add(run.feed)
-                elif not self._execute(run.feed, export_selection(run), export_tags(run)):
-                    stuck.add(run.feed)
+                    left.discard(run.feed)
+                elif not self._execute(resource, run.feed, export_selection(run), export_tags(run)):
+                    left.discard(run.feed)
 
-    def _again_over(self, outbound: "Outbound", windows: tuple[str, str]) -> None:
+    def _again_over(
+        self, resource: OutboundResource, feeds: Sequence[ExportSettings], windows: tuple[str, str]
+    ) -> None:
         for key in windows:
             fault = self._fault_of(key)
             if fault is not None:
                 self._outcome.failures.append(RunFailure(FailureKind.CONFIGURATION, fault, "poll"))
                 return
-        for feed in outbound.feeds.values():
+        for feed in feeds:
             selection = [dg.AssetKey(BY_NAME[feed.source].asset), feed_key(feed.name), dg.AssetKey(EXPORTS)]
-            self._execute(feed.name, selection, {RANGE_START_TAG: windows[0], RANGE_END_TAG: windows[1]})
+            self._execute(resource, feed.name, selection, {RANGE_START_TAG: windows[0], RANGE_END_TAG: windows[1]})
 
     def _fault_of(self, key: str) -> str | None:
         try:
@@ -159,8 +185,20 @@ class _OneShot:
             return f"{key}: no window begins then that is over; they begin every {minutes} minutes from poll.start on"
         return None
 
-    def _execute(self, feed: str, selection: list[dg.AssetKey], tags: Mapping[str, str]) -> bool:
+    def _execute(
+        self, resource: OutboundResource, feed: str, selection: list[dg.AssetKey], tags: Mapping[str, str]
+    ) -> bool:
+        """One feed's run over one range; False when the feed's later ranges have to wait."""
         assert self._job is not None  # noqa: S101 - connecting refuses settings without feeds
+        try:
+            resource.connect(only=(feed,))
+        except Exception as error:
+            failure = _expected(error, f"{EXPORTS}/{feed}")
+            if failure is None:
+                raise
+            # Nothing is read for a feed that could not be written.
+            self._outcome.failures.append(failure)
+            return False
         first, last = tags[RANGE_START_TAG], tags[RANGE_END_TAG]
         self._progress.window(first if first == last else f"{first} to {last}", None, feed)
         source = next(key for key in selection if key not in (feed_key(feed), dg.AssetKey(EXPORTS)))
@@ -182,28 +220,38 @@ class _OneShot:
         # A file that waits keeps its feed's later ranges waiting; the next call goes on.
         return result.success
 
-    def _count(self, outbound: "Outbound") -> None:
+    def _count(self, outbound: "Outbound", names: Collection[str]) -> None:
         """What changed since the call began, from the ledger."""
-        from mlc_dagster.ledger import exported
+        from mlc_dagster.ledger import exported, feeds
 
         began = self._outcome.began
         assert isinstance(began, dt.datetime)  # noqa: S101 - set before any run
         with outbound.ledger.reading() as reading:
-            for name in outbound.feeds:
+            for name in names:
                 self._outcome.sent += [dict(row) for row in exported.sent_since(reading, name, began)]
-                self._outcome.pending += [dict(row) for row in exported.pending_files(reading, name)]
+                pending = [dict(row) for row in exported.pending_files(reading, name)]
+                try:
+                    if pending:
+                        feeds.refuse_if_leased(reading, feeds.feed_row(reading, name), owner=None)
+                except feeds.FeedBusy as busy:
+                    # On their way in another run's hands, not waiting for a server.
+                    self._outcome.notes.append(str(busy))
+                else:
+                    self._outcome.pending += pending
                 held = exported.held_records(reading, name)
                 self._outcome.held += [dict(row) for row in held]
+                # Nobody's hands but a person's: it waits whoever holds the feed.
+                unknown = exported.list_files(reading, name, [exported.FileState.UNKNOWN], limit=1000)
+                self._outcome.pending += [dict(row) for row in reversed(unknown)]
                 self._outcome.newly_held += sum(row["created_at"] >= began for row in held)
 
     def _tell(self, outbound: "Outbound") -> None:
         """The daemon's runs are told by a sensor; those of this process by the call itself."""
-        from mlc_dagster.alerts.messages import run_failed
+        faults = tell_failures(outbound.ledger, outbound.alerts, self._outcome.failures, job=OUTBOUND_JOB)
+        self._outcome.notes += [f"an alert could not be sent: {fault}" for fault in faults]
 
-        worth = [failure for failure in self._outcome.failures if failure.kind is not FailureKind.BUSY]
-        if not worth:
-            return
-        title, body = run_failed(
-            job=OUTBOUND_JOB, run_id="", tags={}, failures=[f"{failure.step}: {failure.text}" for failure in worth]
-        )
-        self._outcome.notes += [f"an alert could not be sent: {fault}" for fault in outbound.alerts.send(title, body)]
+
+def _expected(error: Exception, step: str) -> RunFailure | None:
+    """An expected error as part of the outcome; None for a fault of the product."""
+    kind = kind_of(error)
+    return None if kind is FailureKind.UNEXPECTED else RunFailure(kind, said(error), step, error=type(error).__name__)

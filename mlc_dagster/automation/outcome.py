@@ -23,6 +23,10 @@ class RunFailure:
     step: str
     """The asset or check, or ``poll`` for what came before any run."""
     window: str | None = None
+    error: str = ""
+    """Name of the error's type, where one is known."""
+    about_file: bool = False
+    """True when a file waits: people hear of it by the file's own alert."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from mlc_dagster.assets.failures import KIND, FailureKind
+from mlc_dagster.assets.failures import ABOUT_FILE, KIND, FailureKind
 from mlc_dagster.automation.jobs import INBOUND_JOB
 from mlc_dagster.automation.outcome import RunFailure, WindowResult
 from mlc_dagster.ledger.windows import GenerationKind
@@ -60,27 +60,39 @@ def failures_of(result: dg.ExecuteInProcessResult, key: str | None) -> Iterator[
     for event in result.all_events:
         if not event.is_step_failure:
             continue
-        failure = event.step_failure_data
         step = event.step_key or INBOUND_JOB
         if step.endswith(at_fault):
             # A blocking control that did not hold; it is told below, in its own words.
             continue
         told = True
-        if failure.user_failure_data is not None:
-            kind = failure.user_failure_data.metadata.get(KIND)
-            text = failure.user_failure_data.description or "failed"
-            yield RunFailure(_kind(kind), text, step, key)
-        elif failure.error is not None:
-            cause = failure.error.cause or failure.error
-            yield RunFailure(FailureKind.UNEXPECTED, cause.message.strip(), step, key)
+        yield failure_of_step(event, key)
     for check in checks:
         if not check.passed:
             told = True
             severity = "" if check.severity is dg.AssetCheckSeverity.ERROR else " (warning)"
             text = f"{check.check_name}{severity}: {check.description}"
-            yield RunFailure(_kind(check.metadata.get(KIND)), text, check.check_name, key)
+            about_file = ABOUT_FILE in check.metadata
+            yield RunFailure(_kind(check.metadata.get(KIND)), text, check.check_name, key, about_file=about_file)
     if not result.success and not told:
         yield RunFailure(FailureKind.UNEXPECTED, f"run {result.run_id} failed; see its log", INBOUND_JOB, key)
+
+
+def failure_of_step(event: dg.DagsterEvent, key: str | None) -> RunFailure:
+    """Why a step failed; ``event`` is one that says so. ``key``: its window."""
+    failure, step = event.step_failure_data, event.step_key or INBOUND_JOB
+    said = failure.user_failure_data
+    if said is not None:
+        error = said.metadata.get("error")
+        return RunFailure(
+            _kind(said.metadata.get(KIND)),
+            said.description or "failed",
+            step,
+            key,
+            error=str(error.value) if isinstance(error, dg.TextMetadataValue) else "",
+            about_file=ABOUT_FILE in said.metadata,
+        )
+    cause = None if failure.error is None else failure.error.cause or failure.error
+    return RunFailure(FailureKind.UNEXPECTED, "failed" if cause is None else cause.message.strip(), step, key)
 
 
 def _kind(value: object) -> FailureKind:

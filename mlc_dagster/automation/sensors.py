@@ -14,6 +14,7 @@ from mlc_dagster.automation.dead_runs import fail_dead_runs
 from mlc_dagster.automation.export_sensor import build_export_sensor
 from mlc_dagster.automation.failure_sensor import build_failure_sensor
 from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB
+from mlc_dagster.automation.tick_errors import masking_errors
 from mlc_dagster.automation.windows import empty_events, ready, run_request
 from mlc_dagster.partitions import inbound_windows
 from mlc_dagster.resources import InboundResource, SandboxDown, Wiring
@@ -55,6 +56,7 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
         default_status=status,
         description="Looks at Stampli's folder, gives settled files to the open window, and asks for what must run.",
     )
+    @masking_errors
     def stampli_poll_sensor(
         context: dg.SensorEvaluationContext, inbound: InboundResource
     ) -> dg.SensorResult | dg.SkipReason:
@@ -75,12 +77,16 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
             if not error.transient:
                 raise
             return dg.SkipReason(f"{error}; the next poll tries again")
+        for text in poll.newly_refused:
+            context.log.warning("%s", text)
         there, not_there = ready(windows, poll.runs)
         for run in not_there:
             context.log.warning(
                 "window %s is no partition (yet): it begins after this host's clock, or before poll.start", run.run_key
             )
         waiting = f"{len(poll.waiting)} files have not settled" if poll.waiting else "no new files"
+        if poll.refused:
+            waiting += f"; {poll.refused[0]}" + (f", and {len(poll.refused) - 1} more" if len(poll.refused) > 1 else "")
         return dg.SensorResult(
             run_requests=[run_request(run) for run in there],
             asset_events=list(empty_events(windows, poll.empty_windows)),
@@ -99,6 +105,7 @@ def _status_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Sen
         default_status=status,
         description="Asks for the statuses of posted invoices while any is not accounted, or parked.",
     )
+    @masking_errors
     def fusion_invoice_status_sensor(
         context: dg.SensorEvaluationContext, inbound: InboundResource
     ) -> dg.RunRequest | dg.SkipReason:

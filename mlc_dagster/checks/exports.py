@@ -13,10 +13,11 @@ import dagster as dg
 
 from mlc_dagster.assets import feed_key
 from mlc_dagster.assets.exporting import windows_of
-from mlc_dagster.assets.failures import KIND, FailureKind, kind_of, said
+from mlc_dagster.assets.failures import ABOUT_FILE, KIND, FailureKind, kind_of, said
 from mlc_dagster.checks.scope import verdict
 from mlc_dagster.resources import OutboundResource
 from mlc_dagster.settings import ExportSettings
+from mlc_dagster.vault import scrub
 
 if TYPE_CHECKING:
     from mlc_dagster.exports.controls import Finding, Range
@@ -35,7 +36,7 @@ DESCRIPTIONS = {
     ),
     "delivered_bytes_match": (
         "The archived bytes have their hash and size; the partner's server said the same size; what still lies there "
-        "says so now."
+        "says so now; no file's outcome is unknown."
     ),
     "sequence_has_no_gap": "File numbers and X12 control numbers count up without a hole; voided ones are explained.",
     "acknowledged_in_time": "The partner's 997 came in time for every delivered file, and accepted it.",
@@ -63,6 +64,7 @@ def _check(feed: str, name: str) -> dg.AssetChecksDefinition:
             windows = windows_of(context, wired.settings.poll.minutes)
             finding = _controls()[name](wired, wired.feeds[feed], (windows.first, windows.end) if windows else None)
         except Exception as error:
+            scrub(error)
             kind = kind_of(error)
             if kind is FailureKind.UNEXPECTED:
                 raise
@@ -80,6 +82,8 @@ def _check(feed: str, name: str) -> dg.AssetChecksDefinition:
                 **finding.numbers,
                 "faults": len(finding.faults),
                 **({"not_compared": finding.uncertain} if finding.uncertain else {}),
+                # What has an alert of its own is not told a second time.
+                **({ABOUT_FILE: "told by itself"} if finding.faults and finding.told == len(finding.faults) else {}),
             },
         )
 

@@ -14,6 +14,7 @@ from mlc_dagster.assets.failures import KIND, FailureKind, kind_of, said
 from mlc_dagster.assets.metadata import money, table
 from mlc_dagster.checks.scope import verdict, window_of
 from mlc_dagster.resources import InboundResource
+from mlc_dagster.vault import scrub
 
 if TYPE_CHECKING:
     from mlc_dagster.fusion.invoice_rows import InvoiceRecord
@@ -38,6 +39,7 @@ def fusion_agrees_with_ledger(context: dg.AssetCheckExecutionContext, inbound: I
     try:
         records = _read(inbound.connect(), [row["fusion_invoice_id"] for row in rows])
     except Exception as error:
+        scrub(error)
         kind = kind_of(error)
         if kind is FailureKind.UNEXPECTED:
             raise

@@ -11,8 +11,26 @@ from typing import Annotated
 
 import typer
 
-from mlc_dagster.cli import audit, config, demo, dev, exceptions, exports, files, invoices, layout, run, sandbox
+from mlc_dagster.cli import (
+    audit,
+    config,
+    demo,
+    dev,
+    doctor,
+    exceptions,
+    export_places,
+    exports,
+    files,
+    invoices,
+    layout,
+    profile,
+    retention,
+    run,
+    sandbox,
+    secrets,
+)
 from mlc_dagster.cli.errors import EXIT_CODES, Exit, MlcGroup
+from mlc_dagster.vault.redaction import mask
 
 app = typer.Typer(
     cls=MlcGroup,
@@ -20,7 +38,8 @@ app = typer.Typer(
     # Tracebacks with local variables show what is in them.
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Approved Stampli invoices into Oracle Fusion, exactly once and provably.",
+    help="Approved Stampli invoices into Oracle Fusion, and Fusion's journals, invoices and purchase orders "
+    "to partners as files: each exactly once, and provably.",
     epilog=EXIT_CODES,
 )
 
@@ -44,13 +63,18 @@ app.add_typer(sandbox.app, name="sandbox")
 app.command("dev")(dev.dev)
 app.command("init")(config.init)
 app.add_typer(config.app, name="config")
+app.command("doctor")(doctor.doctor)
 app.add_typer(run.app, name="run")
 app.add_typer(files.app, name="files")
 app.add_typer(invoices.app, name="invoices")
+export_places.add_to(exports.app)
 app.add_typer(exports.app, name="exports")
 app.add_typer(layout.app, name="layout")
+app.add_typer(profile.app, name="profile")
 app.command("exceptions")(exceptions.exceptions)
 app.add_typer(audit.app, name="audit")
+app.add_typer(secrets.app, name="secrets")
+app.add_typer(retention.app, name="retention")
 
 
 def main() -> None:
@@ -58,6 +82,6 @@ def main() -> None:
     try:
         app(prog_name="mlc")
     except Exception:  # noqa: BLE001 - the last word on a fault of the product: its trace, and a code of its own
-        traceback.print_exc()
+        typer.echo(mask(traceback.format_exc()), err=True)
         typer.echo("mlc: the product itself failed; please report the lines above", err=True)
         sys.exit(Exit.FAILED)

@@ -3,8 +3,9 @@
 What belongs here: loading everything that mlc.yaml names, without connecting to anything.
 """
 
+import datetime as dt
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from mlc_dagster.cli.context import ConfigOption, JsonOption, config_path
 from mlc_dagster.cli.errors import CommandError, Exit, explain
 from mlc_dagster.cli.output import add_rows, console, print_json, table
-from mlc_dagster.settings import Settings, SftpSettings, StampliSettings
+from mlc_dagster.settings import ExportSettings, Settings, secret_references
 from mlc_dagster.settings_file import load_settings
 from mlc_dagster.vault import SecretError, SecretResolver
 
@@ -50,17 +51,23 @@ def init(
 @app.command("check")
 def check(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Parse mlc.yaml, load profile and crosswalks, resolve the secret references (without printing them)."""
+    from mlc_dagster.doctor.configuration import warnings as expiring
+
     path = config_path(ctx, config)
     settings = load_settings(path)
     faults = list(_faults(settings))
-    configured = _summary(settings, path)
+    now = dt.datetime.now(dt.UTC)
+    warnings = list(expiring(settings, now.date()))
+    configured = _summary(settings, path, now)
     if as_json:
-        print_json(configured | {"faults": faults})
+        print_json(configured | {"faults": faults, "warnings": warnings})
     else:
         add_rows(made := table("Setting", "Value"), configured.items())
         console().print(made)
         for fault in faults:
             typer.echo(f"mlc: {path}: {fault}", err=True)
+        for warning in warnings:
+            typer.echo(f"mlc: {path}: warning: {warning}", err=True)
         if not faults:
             typer.echo(f"{path} can be used. Nothing was connected to.")
     if faults:
@@ -90,34 +97,18 @@ def _as_written(node: Any) -> Any:
     return {key: _as_written(inner) for key, inner in node.items()}
 
 
-def secret_references(settings: Settings) -> dict[str, str]:
-    """Every secret reference of the configuration, by key."""
-    found: dict[str, str | None] = {"fusion.client_secret": settings.fusion.client_secret}
-    if settings.ledger.url_secret:
-        found["ledger.url_secret"] = settings.ledger.url_secret
-    if settings.stampli is not None:
-        sftp = settings.stampli.sftp
-        for key in ("password", "private_key", "passphrase"):
-            found[f"stampli.sftp.{key}"] = getattr(sftp, key)
-    for entry in settings.exports:
-        for key in ("password", "private_key", "passphrase"):
-            found[f"exports.{entry.name}.sftp.{key}"] = getattr(entry.sftp, key)
-    return {key: reference for key, reference in found.items() if reference is not None}
-
-
 def _faults(settings: Settings) -> Iterator[str]:
     """Everything that parsing alone does not find, one line each."""
-    secrets = SecretResolver(os.environ, settings.root)
+    from mlc_dagster.doctor.configuration import checks
+
+    secrets = SecretResolver.of(settings, os.environ)
     values: dict[str, str] = {}
     for key, reference in secret_references(settings).items():
         try:
             values[key] = secrets.resolve(reference)
         except SecretError as error:
             yield f"{key}: {error}"
-    checks = _outbound_checks(settings, values)
-    if settings.stampli is not None:
-        checks = _inbound_checks(settings, settings.stampli, values) + checks
-    for key, load in checks:
+    for key, load in checks(settings, secrets, values):
         try:
             load()
         except Exception as error:
@@ -127,52 +118,7 @@ def _faults(settings: Settings) -> Iterator[str]:
             yield from (f"{key}: {line}" for line in explained[1])
 
 
-Checks = list[tuple[str, Callable[[], Any]]]
-"""Key of mlc.yaml, and what loads that which it names."""
-
-
-def _account_checks(key: str, sftp: SftpSettings, values: dict[str, str]) -> Checks:
-    from mlc_dagster.sftp.keys import load_private_key, parse_pins
-
-    checks: Checks = [(f"{key}.host_key", lambda: parse_pins(sftp.host_keys))]
-    if (private_key := values.get(f"{key}.private_key")) is not None:
-        passphrase = values.get(f"{key}.passphrase")
-        checks.append((f"{key}.private_key", lambda: load_private_key(private_key, passphrase)))
-    return checks
-
-
-def _outbound_checks(settings: Settings, values: dict[str, str]) -> Checks:
-    from mlc_dagster.exports.wiring import check_feed
-
-    checks: Checks = []
-    for entry in settings.exports:
-        checks += _account_checks(f"exports.{entry.name}.sftp", entry.sftp, values)
-        checks.append((f"exports.{entry.name}", lambda entry=entry: check_feed(settings, entry)))
-    return checks
-
-
-def _inbound_checks(settings: Settings, stampli: StampliSettings, values: dict[str, str]) -> Checks:
-    from mlc_dagster.stampli.accounts import template_of
-    from mlc_dagster.stampli.crosswalks import load_crosswalks
-    from mlc_dagster.stampli.profile import load_profile
-
-    named = stampli.profile
-    # As the wiring does: a path is relative to mlc.yaml, a bare name is one of the product's own.
-    profile = settings.path(Path(named)) if "/" in named or named.endswith((".yaml", ".yml")) else named
-    checks: Checks = [
-        ("stampli.profile", lambda: load_profile(profile)),
-        ("stampli.crosswalks", lambda: load_crosswalks(stampli.crosswalks, settings.root)),
-        *_account_checks("stampli.sftp", stampli.sftp, values),
-    ]
-    for company_id, company in stampli.companies.items():
-        chart = settings.fusion.charts[company.chart]
-        checks.append(
-            (f"stampli.companies.{company_id}", lambda company=company, chart=chart: template_of(company, chart))
-        )
-    return checks
-
-
-def _summary(settings: Settings, path: Path) -> dict[str, str]:
+def _summary(settings: Settings, path: Path, now: dt.datetime) -> dict[str, str]:
     configured = {
         "file": str(path.resolve()),
         "Fusion": f"{settings.fusion.base_url} as {settings.fusion.posting_user}",
@@ -194,9 +140,21 @@ def _summary(settings: Settings, path: Path) -> dict[str, str]:
         schedule = entry.schedule if isinstance(entry.schedule, str) else f"calendar {entry.schedule.calendar}"
         configured[f"feed {entry.name}"] = (
             f"{entry.source} as {layout} to sftp://{sftp.username}@{sftp.host}:{sftp.port} {sftp.directory}, {schedule}"
+            f"{_next(settings, entry, now)}"
         )
     # A reference names a place, never a value.
     return configured | {f"secret {key}": reference for key, reference in secret_references(settings).items()}
+
+
+def _next(settings: Settings, entry: ExportSettings, now: dt.datetime) -> str:
+    from mlc_dagster.exports.calendar import CalendarError, next_tick
+    from mlc_dagster.exports.cron import CronError
+
+    try:
+        tick = next_tick(entry.schedule, now=now, root=settings.root)
+    except (CalendarError, CronError):
+        return ""
+    return "" if tick is None else f", next at {tick:%Y-%m-%d %H:%M} UTC"
 
 
 def _ledger(settings: Settings) -> str:

@@ -5,6 +5,7 @@ What belongs here: finding mlc.yaml, and opening things late, so that a command 
 
 import getpass
 import os
+import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.settings import Settings
 from mlc_dagster.settings_file import find_settings_file, load_settings
-from mlc_dagster.vault import SecretResolver
+from mlc_dagster.vault import SecretResolver, guard_process
 
 if TYPE_CHECKING:
     from mlc_dagster.ledger.database import Ledger
@@ -54,7 +55,8 @@ class Workplace:
         self.settings = settings
         self.path = path
         self.environ = os.environ if environ is None else environ
-        self.secrets = SecretResolver(self.environ, settings.root)
+        self.secrets = SecretResolver.of(settings, self.environ)
+        guard_process(self.secrets)
 
     @contextmanager
     def ledger(self, *, actor: str | None = None) -> "Generator[Ledger]":
@@ -92,8 +94,9 @@ def open_workplace(ctx: typer.Context, config: Path | None) -> Workplace:
 
 
 def operator() -> str:
-    """Who runs this command, for the audit trail."""
+    """Who runs this command, for the audit trail: the operating system's user and the host, as ``ann@host (mlc)``."""
     try:
-        return f"{getpass.getuser()} (mlc)"
+        user = getpass.getuser()
     except (OSError, KeyError):
-        return f"uid {os.getuid()} (mlc)"
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()} (mlc)"

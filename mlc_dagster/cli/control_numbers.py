@@ -9,6 +9,7 @@ import typer
 from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.cli.output import add_rows, console, table
 from mlc_dagster.ledger import control_numbers as ledger_numbers
+from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.schema_outbound import control_number, exported_file
 
@@ -76,16 +77,16 @@ def print_numbers(found: dict[str, Any]) -> None:
         typer.echo("No gap: every number is in a file, void or left out on record.")
 
 
-def jump_ahead(writing: Transaction, partner: str, known: Collection[str], by: int, reason: str) -> None:
-    """Leave out the next ``by`` numbers of every level of a partner.
+def jump_ahead(writing: Transaction, partner: str, known: Collection[str], count: int, approval: Approval) -> None:
+    """Leave out the next ``count`` numbers of every level of a partner.
 
     Raises:
         CommandError: no such partner.
-        LedgerError: ``by`` is no positive number.
+        LedgerError: ``count`` is no positive number.
     """
     counted = {row["partner"] for row in writing.rows(sa.select(control_number.c.partner).distinct())}
     if partner not in counted | set(known):
         there = ", ".join(sorted(counted | set(known))) or "none"
         raise CommandError(f"--partner {partner}: is neither in mlc.yaml nor in the ledger; there are: {there}")
     for level in LEVELS:
-        ledger_numbers.jump(writing, partner, level, by, reason)
+        ledger_numbers.jump(writing, partner, level, count, approval)

@@ -9,6 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from mlc_dagster.vault.redaction import mask
+from mlc_dagster.visible import visible
+
 EXIT_CODES = (
     "Exit codes: 0 all good · 1 something needs a person: newly parked or held, outcome unknown, first contact · "
     "2 command line or configuration · 3 a remote side is down or refuses us · 70 the product itself failed."
@@ -43,15 +46,20 @@ def explain(error: Exception) -> tuple[Exit, list[str]] | None:
         return Exit.CONFIGURATION, [f"{error.source}: {problem}" for problem in error.problems]
     # Slow to import, and only for a command that ends here.
     from mlc_dagster.assets.failures import FailureKind, kind_of, said
+    from mlc_dagster.exports.calendar import CalendarError
     from mlc_dagster.exports.layouts.errors import LayoutError
+    from mlc_dagster.ledger.approval import NotApproved
+    from mlc_dagster.ledger.exported import LaterVersionWaits, WrongFileState
     from mlc_dagster.stampli.accounts import TemplateFault
     from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact
 
     if isinstance(error, LayoutError):
         return Exit.CONFIGURATION, [f"{error.source_file}: {problem}" for problem in error.problems]
+    if isinstance(error, CalendarError):
+        return Exit.CONFIGURATION, [f"calendar {error.source_file}: {problem}" for problem in error.problems]
     if isinstance(error, FirstContact):
         return Exit.ATTENTION, [str(error)]
-    if isinstance(error, BeforeGoLive | TemplateFault):
+    if isinstance(error, BeforeGoLive | TemplateFault | WrongFileState | NotApproved | LaterVersionWaits):
         return Exit.CONFIGURATION, [str(error)]
     codes = {
         FailureKind.CONFIGURATION: Exit.CONFIGURATION,
@@ -77,5 +85,5 @@ class MlcGroup(TyperGroup):
                 raise
             code, lines = explained
             for line in lines:
-                typer.echo(f"mlc: {' '.join(line.split())}", err=True)
+                typer.echo(f"mlc: {visible(mask(' '.join(line.split())))}", err=True)
             raise typer.Exit(code) from None

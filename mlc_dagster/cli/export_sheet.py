@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlc_dagster.cli.errors import CommandError
-from mlc_dagster.cli.output import add_rows, cell, console, state_text, table
+from mlc_dagster.cli.output import add_rows, age, cell, console, state_text, table
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.settings import AcknowledgementSettings, Settings
 
@@ -86,15 +86,32 @@ def document(settings: Settings, row: Row) -> dict[str, Any]:
     return {name: row[name] for name in names} | {"path": place_of(settings, row), "server": server}
 
 
+def unreadable(row: Row) -> dict[str, Any]:
+    """A document that cannot be read from Fusion, as JSON shows it."""
+    return {name: row[name] for name in ("source", "fusion_id", "first_seen", "last_seen", "attempts", "text")}
+
+
+def print_unreadable(rows: Collection[Row], now: dt.datetime) -> None:
+    """Those that cannot be read, for people; nothing when there are none."""
+    if rows:
+        made = table("Source", "Fusion ID", "For", "Attempts", "What is wrong", title="Cannot be read from Fusion")
+        lines = [
+            (row["source"], row["fusion_id"], age(row["first_seen"], now), row["attempts"], row["text"]) for row in rows
+        ]
+        console().print(add_rows(made, lines))
+
+
 def sheet(reading: Transaction, settings: Settings, row: Row, *, records: bool) -> dict[str, Any]:
     """Everything the ledger holds of a file."""
     from mlc_dagster.ledger import acknowledgements, control_numbers, exported
-    from mlc_dagster.ledger.archive import ArchiveDamaged, LocalArchive
+    from mlc_dagster.ledger.archive import ArchiveDamaged, LocalArchive, PayloadErased
     from mlc_dagster.ledger.schema import audit_event
 
     try:
         LocalArchive(settings.data_path / "archive").path(row["sha256"])
         archived = "verified"
+    except PayloadErased as gone:
+        archived = f"ERASED: {gone.told}"
     except ArchiveDamaged as damage:
         archived = str(damage)
     numbers = control_numbers.numbers_of(reading, row["id"])

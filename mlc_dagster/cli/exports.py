@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mlc_dagster.cli.approval import ApprovedByOption, ByOption, ReasonOption, one_person, two_people
 from mlc_dagster.cli.context import ConfigOption, JsonOption, Workplace, open_workplace, operator
 from mlc_dagster.cli.errors import CommandError, Exit
 from mlc_dagster.cli.export_sheet import (
@@ -15,7 +16,9 @@ from mlc_dagster.cli.export_sheet import (
     find_file,
     place_of,
     print_sheet,
+    print_unreadable,
     sheet,
+    unreadable,
 )
 from mlc_dagster.cli.files import named
 from mlc_dagster.cli.output import add_rows, age, console, print_json, state_text, table
@@ -29,9 +32,6 @@ app = typer.Typer(no_args_is_help=True, help="Files for partners: list, show, re
 
 FeedOption = Annotated[str | None, typer.Option("--feed", help="Only this feed.")]
 FileArgument = Annotated[str, typer.Argument(help="ID of `mlc exports list`, or the file's name.")]
-ByOption = Annotated[str, typer.Option("--by", help="Who asks for it.")]
-ApprovedByOption = Annotated[str, typer.Option("--approved-by", help="Who else approves it.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on record.")]
 
 
 @app.command("list")
@@ -46,6 +46,7 @@ def list_exports(
     """Files, newest first, with what became of them; of those that wait also the place and hash of their bytes."""
     from mlc_dagster.ledger import exported
     from mlc_dagster.ledger.exported import OPEN_STATES, FileState
+    from mlc_dagster.ledger.unreadable import unreadable_documents
 
     states = [named(FileState, text, "--state") for text in state or []]
     workplace = open_workplace(ctx, config)
@@ -53,13 +54,17 @@ def list_exports(
     with workplace.ledger() as ledger, ledger.reading() as reading:
         rows = exported.list_files(reading, feed, states or None, limit)
         statuses = acknowledged(reading, workplace.settings, rows)
+        source = next((entry.source for entry in workplace.settings.exports if entry.name == feed), None)
+        aside = unreadable_documents(reading, source)
         now = reading.now
     if as_json:
         documents = [document(workplace.settings, row) for row in rows]
-        print_json({"files": [each | {"acknowledgement": statuses[each["id"]]} for each in documents]})
+        files = [each | {"acknowledgement": statuses[each["id"]]} for each in documents]
+        print_json({"files": files, "unreadable": [unreadable(row) for row in aside]})
         return
     if not rows:
         typer.echo("No such files. `mlc run outbound` reads Fusion and makes them.")
+        print_unreadable(aside, now)
         return
     lines = [
         (
@@ -81,6 +86,7 @@ def list_exports(
     for row in rows:
         if FileState(row["state"]) in OPEN_STATES:
             typer.echo(f"{row['id']} waits: {place_of(workplace.settings, row)} SHA-256 {row['sha256']}")
+    print_unreadable(aside, now)
 
 
 @app.command("show")
@@ -146,23 +152,36 @@ def resend(
     by: ByOption,
     reason: ReasonOption,
     again: Annotated[
-        bool, typer.Option("--again", help="Also when it lies on the server: it is replaced by the same bytes.")
+        bool, typer.Option("--again", help="Also when it lies on the server: it is replaced. Takes two people.")
     ] = False,
+    approved_by: Annotated[
+        str, typer.Option("--approved-by", help="With --again, or when its outcome is unknown: who else approves it.")
+    ] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a file's identical bytes under its own name and numbers: one that waits now, a delivered one once more."""
     from mlc_dagster.exports.faults import ResendRefused
     from mlc_dagster.exports.resending import resend as send_again
+    from mlc_dagster.ledger.exported import FileState
 
-    _on_record(by=by, reason=reason)
+    decision = two_people(by, approved_by, reason) if again or approved_by else one_person(by, reason)
     workplace = open_workplace(ctx, config)
     with workplace.ledger() as ledger, ledger.reading() as reading:
         row = find_file(reading, file)
+    if row["state"] == FileState.UNKNOWN:
+        # The partner may have it.
+        decision = two_people(by, approved_by, reason)
     with _outbound(workplace, row["feed"]) as outbound, _refusals():
         try:
             done = send_again(
-                outbound, outbound.feeds[row["feed"]], row["id"], actor=by.strip(), reason=reason.strip(), again=again
+                outbound,
+                outbound.feeds[row["feed"]],
+                row["id"],
+                actor=decision.by,
+                reason=decision.reason,
+                again=again,
+                approved_by=approved_by or None,
             )
         except ResendRefused as error:
             raise CommandError(str(error)) from None
@@ -203,10 +222,10 @@ def abandon(
     """Give up a file that was not delivered: its records go into a later file, its control numbers are void."""
     from mlc_dagster.ledger import exported
 
-    _two_people(by, approved_by, reason)
+    approval = two_people(by, approved_by, reason)
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, _refusals(), ledger.transaction() as writing:
         row = find_file(writing, file)
-        exported.abandon(writing, row["id"], by=by.strip(), approved_by=approved_by.strip(), reason=reason.strip())
+        exported.abandon(writing, row["id"], **approval.said)
     typer.echo(
         f"{row['name']} ({row['id']}) abandoned: its {row['documents']} documents go into the next file of "
         f"{row['feed']}; its control numbers are void and on record."
@@ -226,16 +245,10 @@ def confirm(
     """Say of a file of unknown outcome what the partner said: arrived counts as sent, not-arrived is sent again."""
     from mlc_dagster.ledger import exported
 
-    _two_people(by, approved_by, reason)
+    approval = two_people(by, approved_by, reason)
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, _refusals(), ledger.transaction() as writing:
         row = find_file(writing, file)
-        exported.settle_unknown(
-            writing,
-            row["id"],
-            arrived=answer == "arrived",
-            by=f"{by.strip()}, approved by {approved_by.strip()}",
-            reason=reason.strip(),
-        )
+        exported.settle_unknown(writing, row["id"], arrived=answer == "arrived", **approval.said)
     if answer == "arrived":
         typer.echo(f"{row['name']} ({row['id']}) counts as sent. The feed {row['feed']} goes on with the next run.")
     else:
@@ -247,6 +260,7 @@ def rebase(
     ctx: typer.Context,
     feed: Annotated[str, typer.Argument(help="Name of the feed in mlc.yaml.")],
     by: ByOption,
+    approved_by: ApprovedByOption,
     reason: ReasonOption,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -254,11 +268,11 @@ def rebase(
     """After the product reads records otherwise: what the partner has counts as it is read today; nothing is sent."""
     from mlc_dagster.exports.rebasing import rebase as enter_as_delivered
 
-    _on_record(by=by, reason=reason)
+    approval = two_people(by, approved_by, reason)
     workplace = open_workplace(ctx, config)
     _refuse_unknown_feed(workplace, feed)
     with _outbound(workplace, feed) as outbound, _refusals():
-        count = enter_as_delivered(outbound, feed, by=by.strip(), reason=reason.strip())
+        count = enter_as_delivered(outbound, feed, approval)
     if as_json:
         print_json({"feed": feed, "records": count})
         return
@@ -277,8 +291,9 @@ def _outbound(workplace: Workplace, feed: str) -> "Generator[Outbound]":
 @contextmanager
 def _refusals() -> Generator[None]:
     """What the ledger refuses, as one line; nothing was changed then."""
+    from mlc_dagster.ledger.approval import NotApproved
     from mlc_dagster.ledger.database import LedgerError
-    from mlc_dagster.ledger.exported import LaterVersionWaits, NotApproved, WrongFileState
+    from mlc_dagster.ledger.exported import LaterVersionWaits, WrongFileState
     from mlc_dagster.ledger.feeds import FeedBusy
 
     try:
@@ -294,18 +309,6 @@ def _refuse_unknown_feed(workplace: Workplace, feed: str | None) -> None:
     if feed is not None and feed not in known:
         there = f"there are {', '.join(known)}" if known else "exports: is absent in mlc.yaml"
         raise CommandError(f"feed {feed}: is not in mlc.yaml; {there}")
-
-
-def _on_record(**given: str) -> None:
-    for name, value in given.items():
-        if not value.strip():
-            raise CommandError(f"--{name.replace('_', '-')}: is empty; it goes on record")
-
-
-def _two_people(by: str, approved_by: str, reason: str) -> None:
-    _on_record(by=by, approved_by=approved_by, reason=reason)
-    if by.strip().casefold() == approved_by.strip().casefold():
-        raise CommandError(f"--approved-by {approved_by}: it takes two different people")
 
 
 def _remedy(row: Row) -> str:
@@ -328,15 +331,14 @@ def numbers(
     """X12 control numbers per partner and level: the last one, voided ones, and gaps that nobody can explain."""
     from mlc_dagster.cli.control_numbers import jump_ahead, numbers_of, print_numbers
 
+    approval = two_people(by, approved_by, reason) if jump is not None else None
     workplace = open_workplace(ctx, config)
     keys = {entry.partner.key for entry in workplace.settings.exports if entry.partner is not None}
-    if jump is not None:
-        _two_people(by, approved_by, reason)
+    if jump is not None and approval is not None:
         if partner is None:
             raise CommandError(f"--partner: say whose numbers jump: {', '.join(sorted(keys)) or 'mlc.yaml names none'}")
-        told = f"{reason.strip()} (by {by.strip()}, approved by {approved_by.strip()})"
         with workplace.ledger(actor=operator()) as ledger, _refusals(), ledger.transaction() as writing:
-            jump_ahead(writing, partner, keys, jump, told)
+            jump_ahead(writing, partner, keys, jump, approval)
     with workplace.ledger() as ledger, ledger.reading() as reading:
         found = numbers_of(reading, partner)
     gaps: list[Any] = found["gaps"]

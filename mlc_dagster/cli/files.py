@@ -1,13 +1,17 @@
 """``mlc files``: which files were seen, taken and read, and what a person says about those of the first contact."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlc_dagster.cli.approval import ByOption, ReasonOption, one_person
 from mlc_dagster.cli.context import ConfigOption, JsonOption, Workplace, open_workplace, operator
 from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.cli.output import add_rows, console, file_name, print_json, state_text, table, totals_text, when
 from mlc_dagster.ledger.database import Ledger, Row, Transaction
+
+if TYPE_CHECKING:
+    from mlc_dagster.ledger.approval import Decision
 
 app = typer.Typer(no_args_is_help=True, help="Files in Stampli's folder: seen, taken, read.")
 
@@ -25,6 +29,9 @@ def list_files(
     """Files that were accepted, newest first, and those that still wait with the reason why."""
     from mlc_dagster.ledger import files as ledger_files
     from mlc_dagster.ledger.files import FileState
+    from mlc_dagster.ledger.retention import erasures
+    from mlc_dagster.ledger.retention import told as erasure_text
+    from mlc_dagster.ledger.retention_items import Kind
     from mlc_dagster.stampli.feed import FEED
 
     states = [named(FileState, text, "--state") for text in state or []]
@@ -32,9 +39,16 @@ def list_files(
         accepted = ledger_files.list_files(reading, states=states, limit=limit)
         waiting = [] if states else ledger_files.list_sightings(reading, FEED)
         invoices = outcomes_by_file(reading, [row["id"] for row in accepted])
+        erased = {
+            int(item): erasure_text(row)
+            for item, row in erasures(reading, Kind.SOURCE_FILE, [row["id"] for row in accepted]).items()
+        }
     if as_json:
         print_json(
-            {"files": [_document(row) for row in accepted], "waiting": [_waiting_document(row) for row in waiting]}
+            {
+                "files": [_document(row) | {"erased": erased.get(row["id"])} for row in accepted],
+                "waiting": [_waiting_document(row) for row in waiting],
+            }
         )
         return
     rows = [
@@ -46,7 +60,7 @@ def list_files(
             row["invoices"] if row["invoices"] is not None else "",
             totals_text(_amounts(row)),
             ", ".join(f"{count} {outcome}" for outcome, count in sorted(invoices.get(row["id"], {}).items())),
-            row["reason"] or "",
+            "; ".join(text for text in (row["reason"], erased.get(row["id"])) if text),
         )
         for row in accepted
     ]
@@ -62,14 +76,19 @@ def list_files(
 
 
 @app.command("baseline")
-def baseline(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def baseline(
+    ctx: typer.Context, by: ByOption, reason: ReasonOption, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Say that all files in the folder were handled before go-live: they are known from now on and never posted."""
-    _decide(open_workplace(ctx, config), frozenset(), as_json=as_json)
+    decision = one_person(by, reason)
+    _decide(open_workplace(ctx, config), frozenset(), decision, as_json=as_json)
 
 
 @app.command("process")
 def process(
     ctx: typer.Context,
+    by: ByOption,
+    reason: ReasonOption,
     names: Annotated[list[str] | None, typer.Argument(help="Files to post; all others count as handled.")] = None,
     all_files: Annotated[bool, typer.Option("--all", help="Post every file in the folder.")] = False,
     config: ConfigOption = None,
@@ -78,17 +97,18 @@ def process(
     """Say which files of the first contact are to be posted; all others become the go-live baseline."""
     if bool(names) == all_files:
         raise CommandError("name the files to process, or --all; `mlc files baseline` processes none of them")
-    _decide(open_workplace(ctx, config), None if all_files else frozenset(names or []), as_json=as_json)
+    decision = one_person(by, reason)
+    _decide(open_workplace(ctx, config), None if all_files else frozenset(names or []), decision, as_json=as_json)
 
 
-def _decide(workplace: Workplace, process: frozenset[str] | None, *, as_json: bool) -> None:
+def _decide(workplace: Workplace, process: frozenset[str] | None, decision: "Decision", *, as_json: bool) -> None:
     from mlc_dagster.stampli.feed import decide_first_contact
 
     with workplace.inbound(actor=operator()) as inbound:
         _refuse_when_open(inbound.ledger)
         try:
             marked, kept = decide_first_contact(
-                inbound.ledger, inbound.open_session, inbound.stampli, inbound.profile, process
+                inbound.ledger, inbound.open_session, inbound.stampli, inbound.profile, process, decision
             )
         except LookupError as error:
             raise CommandError(str(error)) from None

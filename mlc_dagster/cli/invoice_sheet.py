@@ -10,10 +10,14 @@ import typer
 from mlc_dagster.cli.output import add_rows, age, console, file_name, minor_money, money, state_text, table, when
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.invoice_views import history
+from mlc_dagster.ledger.retention import erasures
+from mlc_dagster.ledger.retention import told as erasure_text
+from mlc_dagster.ledger.retention_items import Kind
 from mlc_dagster.ledger.schema import fusion_observation
 from mlc_dagster.ledger.windows import window_key
 from mlc_dagster.stampli.reading import amount_of
 from mlc_dagster.stampli.reasons import Problem, UnknownReason, reason
+from mlc_dagster.visible import visible
 
 _INVOICE = (
     "id", "company_id", "number", "vendor_id", "state", "reason", "currency", "amount_text", "parked_at", "cured_at",
@@ -43,6 +47,8 @@ def sheet(reading: Transaction, row: Row) -> dict[str, Any]:
     found = history(reading, row["id"])
     observed = reading.row(sa.select(fusion_observation).where(fusion_observation.c.invoice_pk == row["id"]))
     minor = row["amount_minor"]
+    contents = erasures(reading, Kind.INVOICE, [each["id"] for each in found["occurrences"]])
+    bodies = erasures(reading, Kind.REQUEST, [each["id"] for each in found["submissions"]])
     return {name: row[name] for name in _INVOICE} | {
         "stampli_id": row["source_key"],
         "window": window_key(row["window_start"]),
@@ -51,11 +57,13 @@ def sheet(reading: Transaction, row: Row) -> dict[str, Any]:
         "owner": owner_of(row["reason"]),
         "in_fusion": None if observed is None else {k: v for k, v in observed.items() if k != "invoice_pk"},
         "appearances": [
-            {name: each[name] for name in _APPEARANCE} | {"window": window_key(each["window_start"])}
+            {name: each[name] for name in _APPEARANCE}
+            | {"window": window_key(each["window_start"]), "erased": _erased(contents, each)}
             for each in found["occurrences"]
         ],
         "attempts": [
-            {name: each[name] for name in _ATTEMPT} | {"body": each["body"].decode("utf-8")}
+            {name: each[name] for name in _ATTEMPT}
+            | {"body": each["body"].decode("utf-8") or None, "erased": _erased(bodies, each)}
             for each in found["submissions"]
         ],
         "events": [{name: each[name] for name in ("id", "at", "actor", "kind", "detail")} for each in found["events"]],
@@ -117,9 +125,9 @@ def print_sheet(each: dict[str, Any], now: dt.datetime) -> None:
         waits = f", for {age(each['parked_at'], now)}" if each["parked_at"] else ""
         typer.echo(f"{each['reason']}: {each['owner'] or 'somebody'} decides{waits}")
         for problem in each["problems"]:
-            typer.echo(f"  - {problem['text']}")
+            typer.echo(f"  - {visible(problem['text'])}")
     for difference in difference_texts(each["differences"]):
-        typer.echo(f"  - {difference}")
+        typer.echo(f"  - {visible(str(difference))}")
     rows = [
         (f"{file_name(seen['path'])} v{seen['version']}", ", ".join(map(str, seen["rows"][:8])), seen["revision"],
          when(seen["approved_at"]), seen["outcome"], seen["reason"], f"{seen['window']} g{seen['generation']}")
@@ -135,11 +143,21 @@ def print_sheet(each: dict[str, Any], now: dt.datetime) -> None:
         ]  # fmt: skip
         columns = ("Attempt", "Phase", "Invoice group", "Intent (UTC)", "Ended (UTC)", "HTTP", "Fusion id", "Answer")
         screen.print(add_rows(table(*columns), rows))
+    for what, rows_of in (("Appearance", each["appearances"]), ("Body of attempt", each["attempts"])):
+        for number, shown in enumerate(rows_of, 1):
+            if shown["erased"]:
+                typer.echo(f"{what} {shown.get('attempt', number)}: {shown['erased']}; its hash stays on record.")
     events = [
         (when(event["at"]), event["kind"], event["actor"], json.dumps(event["detail"], ensure_ascii=False)[:240])
         for event in each["events"]
     ]
     screen.print(add_rows(table("When (UTC)", "Event", "Who", "Detail"), events))
+
+
+def _erased(found: dict[str, Row], row: Row) -> str | None:
+    """When and by which rule the retention rules have erased its content."""
+    erased = found.get(str(row["id"]))
+    return None if erased is None else erasure_text(erased)
 
 
 def _joined(*values: Any) -> str:

@@ -1,11 +1,14 @@
-"""``mlc invoices``: what the ledger holds of each invoice, and the two things a person may say about a parked one."""
+"""``mlc invoices``: what the ledger holds of each invoice, and what people may decide about a parked one."""
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlc_dagster.cli.approval import ApprovedByOption, ByOption, ReasonOption, one_person, two_people
 from mlc_dagster.cli.context import ConfigOption, JsonOption, open_workplace, operator
 from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.cli.files import named
@@ -14,10 +17,15 @@ from mlc_dagster.cli.output import add_rows, console, file_name, minor_money, pr
 from mlc_dagster.ledger import invoice_views
 from mlc_dagster.ledger.database import Row, Transaction
 
-app = typer.Typer(no_args_is_help=True, help="Invoices: list, show, release, retry.")
+if TYPE_CHECKING:
+    from mlc_dagster.stampli.inbound import Inbound
 
-RELEASABLE = ("DUP_NORMALISED", "DUP_OTHER_BU")
-"""Holds that two people may lift: the number only looks like another's, or is another business unit's."""
+app = typer.Typer(no_args_is_help=True, help="Invoices: list, show, retry, release, mark-posted, repost, abandon.")
+
+RETRY_REASON = "its cause is believed to be gone"
+"""What goes on record of a retry without a reason: the same checks judge, whatever it says."""
+
+InvoiceArgument = Annotated[str, typer.Argument(help="ID, number or Stampli's id.")]
 
 
 @app.command("list")
@@ -82,80 +90,133 @@ def show(
 @app.command("release")
 def release(
     ctx: typer.Context,
-    invoice: Annotated[str, typer.Argument(help="ID, number or Stampli's id.")],
-    reason: Annotated[str, typer.Option("--reason", help="The hold to lift: DUP_NORMALISED or DUP_OTHER_BU.")],
-    by: Annotated[str, typer.Option("--by", help="Who asks for it.")],
-    approved_by: Annotated[str, typer.Option("--approved-by", help="Who else approves it.")],
-    why: Annotated[str, typer.Option("--why", help="Why it is not a duplicate.")],
+    invoice: InvoiceArgument,
+    hold: Annotated[
+        str, typer.Option("--hold", help="The hold to lift, as `mlc invoices list` shows it, such as DUP_NORMALISED.")
+    ],
+    by: ByOption,
+    approved_by: ApprovedByOption,
+    reason: ReasonOption,
     config: ConfigOption = None,
 ) -> None:
-    """Lift a duplicate hold: two different people, with a reason, on record. The next poll posts the invoice."""
-    from mlc_dagster.ledger.states import InvoiceState, move
+    """Lift a hold on a parked invoice. Takes two people; the next poll judges it again and passes over this hold."""
+    from mlc_dagster.ledger.releases import NotReleasable, release_hold
 
-    if reason not in RELEASABLE:
-        raise CommandError(
-            f"--reason {reason}: only {' and '.join(RELEASABLE)} can be released; others need their cause cured"
-        )
-    for name, value in (("--by", by), ("--approved-by", approved_by), ("--why", why)):
-        if not value.strip():
-            raise CommandError(f"{name}: is empty; it goes on record")
-    if by.strip().casefold() == approved_by.strip().casefold():
-        raise CommandError(f"--approved-by {approved_by}: a release takes two different people")
+    approval = two_people(by, approved_by, reason)
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
         row = find_one(transaction, invoice)
-        if row["state"] != InvoiceState.PARKED or row["reason"] != reason:
-            now_is = row["state"] + (f" ({row['reason']})" if row["reason"] else "")
-            raise CommandError(
-                f"invoice {row['number']} (ID {row['id']}) is {now_is}, not PARKED ({reason}); nothing was changed"
-            )
-        before = list(row["released_reasons"] or [])
-        released = [*before, reason]
-        moved = move(
-            transaction,
-            row["id"],
-            InvoiceState.RECEIVED,
-            expected=(InvoiceState.PARKED,),
-            event="invoice.released",
-            detail={
-                "released": reason,
-                "by": by.strip(),
-                "approved_by": approved_by.strip(),
-                "why": why.strip(),
-                "before": {"state": row["state"], "reason": row["reason"], "released_reasons": before},
-                "after": {"state": str(InvoiceState.RECEIVED), "released_reasons": released},
-                "problems": row["problems"],
-            },
-            released_reasons=released,
-        )
-        if not moved:
-            raise CommandError(f"invoice {row['number']}: changed meanwhile; look at it again with `mlc invoices show`")
-    typer.echo(f"Invoice {row['number']} (ID {row['id']}) released from {reason}: the next poll judges and posts it.")
+        try:
+            release_hold(transaction, row["id"], hold, approval)
+        except NotReleasable as refused:
+            raise CommandError(f"{refused}; nothing was changed") from None
+    typer.echo(f"Invoice {row['number']} (ID {row['id']}) released from {hold}: the next poll judges and posts it.")
 
 
 @app.command("retry")
 def retry(
     ctx: typer.Context,
-    invoice: Annotated[str, typer.Argument(help="ID, number or Stampli's id.")],
+    invoice: InvoiceArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it goes on record.")] = RETRY_REASON,
     config: ConfigOption = None,
 ) -> None:
     """Have a parked invoice judged again by the next poll, because its cause is believed to be gone."""
-    from mlc_dagster.ledger.invoices import mark_cured
-    from mlc_dagster.ledger.recovery import reopen
-    from mlc_dagster.ledger.states import InvoiceState
+    from mlc_dagster.ledger.releases import NotParked, judge_again
 
+    # Nothing is decided here, the same checks judge: who runs the command is enough.
+    decision = one_person(operator(), reason)
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
         row = find_one(transaction, invoice)
-        if row["state"] != InvoiceState.PARKED:
+        try:
+            judge_again(transaction, row["id"], by=decision.by, reason=decision.reason)
+        except NotParked:
             raise CommandError(
                 f"invoice {row['number']} (ID {row['id']}) is {row['state']}, not PARKED; nothing was changed"
-            )
-        if row["reason"] == "SUBMIT_UNKNOWN":
-            # Judged again, it would be mapped and sent as if nothing had been sent before.
-            reopen(transaction, row["id"], by=ledger.actor)
-            typer.echo(f"Invoice {row['number']} (ID {row['id']}): the next poll looks for it in Fusion again.")
-            return
-        mark_cured(transaction, row["id"], {"how": "mlc invoices retry", "by": ledger.actor, "reason": row["reason"]})
-    typer.echo(f"Invoice {row['number']} (ID {row['id']}), parked for {row['reason']}: the next poll judges it again.")
+            ) from None
+    if row["reason"] == "SUBMIT_UNKNOWN":
+        typer.echo(f"Invoice {row['number']} (ID {row['id']}): the next poll looks for it in Fusion again.")
+    else:
+        typer.echo(
+            f"Invoice {row['number']} (ID {row['id']}), parked for {row['reason']}: the next poll judges it again."
+        )
+
+
+@app.command("mark-posted")
+def mark_posted(
+    ctx: typer.Context,
+    invoice: InvoiceArgument,
+    fusion_id: Annotated[int, typer.Option("--fusion-id", help="InvoiceId in Fusion.", min=1)],
+    by: ByOption,
+    approved_by: ApprovedByOption,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+) -> None:
+    """Say which invoice of Fusion one of unknown outcome became. Takes two people; refused where the two differ."""
+    from mlc_dagster.ledger.states import InvoiceState
+    from mlc_dagster.stampli import overriding
+
+    approval = two_people(by, approved_by, reason)
+    with _deciding(ctx, config, invoice) as (inbound, row):
+        marked = overriding.mark_posted(inbound, row["id"], fusion_id, approval)
+    named = f"Invoice {row['number']} (ID {row['id']}) is InvoiceId {fusion_id}"
+    if marked.state is InvoiceState.CREATED:
+        typer.echo(f"{named}: the next poll reads it back and compares every line.")
+        return
+    told = "; ".join(f"{name} is {found or 'empty'}" for name, (_, found) in marked.foreign.items())
+    typer.echo(f"{named}, entered by somebody else ({told}): ALREADY_IN_FUSION, never acted on.")
+
+
+@app.command("repost")
+def repost(
+    ctx: typer.Context,
+    invoice: InvoiceArgument,
+    by: ByOption,
+    approved_by: ApprovedByOption,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+) -> None:
+    """Allow one more attempt at an invoice of unknown outcome. Takes two people; refused while Fusion shows it."""
+    from mlc_dagster.stampli import overriding
+
+    approval = two_people(by, approved_by, reason)
+    with _deciding(ctx, config, invoice) as (inbound, row):
+        overriding.allow_repost(inbound, row["id"], approval)
+    typer.echo(
+        f"Invoice {row['number']} (ID {row['id']}) may be sent once more: the next poll sends the same bytes, after it "
+        "has proven twice that Fusion does not have it."
+    )
+
+
+@app.command("abandon")
+def abandon(
+    ctx: typer.Context,
+    invoice: InvoiceArgument,
+    by: ByOption,
+    approved_by: ApprovedByOption,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+) -> None:
+    """Give a parked invoice up: it is never posted. Takes two people; refused while Fusion shows it."""
+    from mlc_dagster.stampli import overriding
+
+    approval = two_people(by, approved_by, reason)
+    with _deciding(ctx, config, invoice) as (inbound, row):
+        overriding.abandon(inbound, row["id"], approval)
+    typer.echo(f"Invoice {row['number']} (ID {row['id']}) is given up: REJECTED (ABANDONED), never posted.")
+
+
+@contextmanager
+def _deciding(ctx: typer.Context, config: Path | None, invoice: str) -> "Generator[tuple[Inbound, Row]]":
+    """The wiring and the one invoice that is decided about; what forbids the decision becomes one line."""
+    from mlc_dagster.ledger.unsettled import HeldByAnother, NotUnsettled
+    from mlc_dagster.stampli.overriding import OverrideRefused
+
+    with open_workplace(ctx, config).inbound(actor=operator()) as inbound:
+        with inbound.ledger.reading() as reading:
+            row = find_one(reading, invoice)
+        try:
+            yield inbound, row
+        except (NotUnsettled, HeldByAnother, OverrideRefused) as refused:
+            raise CommandError(str(refused)) from None
 
 
 def parse_window(text: str) -> dt.datetime:

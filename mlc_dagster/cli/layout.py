@@ -13,6 +13,7 @@ from mlc_dagster.cli.context import ConfigOption, JsonOption, Workplace, config_
 from mlc_dagster.cli.errors import CommandError, Exit
 from mlc_dagster.cli.output import add_rows, console, print_json, table
 from mlc_dagster.settings import ChartSettings, ExportSettings
+from mlc_dagster.visible import visible
 
 if TYPE_CHECKING:
     from mlc_dagster.exports.layouts.loading import Layout
@@ -189,7 +190,7 @@ def _print(layout: "Layout", made: "Preview") -> None:
     if layout.format == "x12" and text.startswith("ISA") and "\n" not in text:
         # Byte 106 ends the first segment and every other; a line each is for the eye only.
         text = text.replace(text[105], f"{text[105]}\n")
-    typer.echo(text.replace("\r\n", "\n").rstrip("\n"))
+    typer.echo(visible(text.replace("\r\n", "\n").rstrip("\n"), lines=True))
     typer.echo("")
     for line in made.mapping:
         typer.echo(f"  {line}")

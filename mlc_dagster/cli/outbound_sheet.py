@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mlc_dagster.cli.output import add_rows, console, table
+from mlc_dagster.visible import visible
 
 if TYPE_CHECKING:
     from mlc_dagster.automation.export_outcome import FeedResult, OutboundOutcome
@@ -24,7 +25,7 @@ def print_export_outcome(outcome: "OutboundOutcome") -> None:
         ]
         console().print(add_rows(made, rows))
     for line in summary_lines(outcome):
-        typer.echo(line)
+        typer.echo(visible(line))
 
 
 def _totals_of(row: dict[str, Any]) -> str:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mlc_dagster.visible import visible, visible_json
+
 _WIDE = 180
 """Columns of output that goes into a file or a pipe, where nothing tells how wide it may be."""
 
@@ -47,7 +49,7 @@ def _plain(value: Any) -> Any:
 
 def print_json(document: Any) -> None:
     """One JSON document; money and times as text."""
-    typer.echo(json.dumps(document, default=_plain, indent=2, ensure_ascii=False))
+    typer.echo(visible_json(json.dumps(document, default=_plain, indent=2, ensure_ascii=False)))
 
 
 def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
@@ -61,18 +63,18 @@ def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) ->
 def state_text(state: str) -> Text:
     """A state in its colour: green is done, red needs somebody."""
     style = "green" if state in GOOD_STATES else "red" if state in BAD_STATES else "yellow"
-    return Text(state, style=style)
+    return Text(visible(state), style=style)
 
 
 def cell(value: Any) -> str | Text:
-    """A value as a table shows it; what came from outside is never read as markup."""
+    """A value as a table shows it; what came from outside is never read as markup nor acted upon by the terminal."""
     if value is None:
         return ""
     if isinstance(value, Text):
         return value
     if isinstance(value, dt.datetime):
         return Text(when(value))
-    return Text(str(value))
+    return Text(visible(str(value), lines=True))
 
 
 def add_rows(made: Table, rows: Iterable[Sequence[Any]]) -> Table:

@@ -9,6 +9,7 @@ from mlc_dagster.cli.context import ConfigOption, JsonOption, open_workplace
 from mlc_dagster.cli.dagster_home import dagster_instance
 from mlc_dagster.cli.output import add_rows, console, file_name, print_json, state_text, table, totals_text
 from mlc_dagster.cli.progress import PollProgress
+from mlc_dagster.visible import visible
 
 if TYPE_CHECKING:
     from mlc_dagster.automation.outcome import InboundOutcome, WindowResult
@@ -54,7 +55,7 @@ def inbound(
         print_outcome(outcome)
     for failure in outcome.failures:
         place = f"window {failure.window} UTC, {failure.step}: " if failure.window else ""
-        typer.echo(f"mlc: {place}{' '.join(failure.text.split())}", err=True)
+        typer.echo(f"mlc: {place}{visible(' '.join(failure.text.split()))}", err=True)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 
@@ -66,9 +67,11 @@ def print_outcome(outcome: "InboundOutcome") -> None:
         made = table("File", "State", "Invoices", "Posted", "Duplicate", "Parked", "Why", right=_NUMBERS)
         console().print(add_rows(made, [_file_row(file) for file in files]))
     for waiting in outcome.waiting:
-        typer.echo(f"{file_name(waiting.path)} waits: {waiting.note or 'not settled yet; the next poll takes it'}")
+        typer.echo(
+            visible(f"{file_name(waiting.path)} waits: {waiting.note or 'not settled yet; the next poll takes it'}")
+        )
     for line in summary_lines(outcome):
-        typer.echo(line)
+        typer.echo(visible(line))
 
 
 _NUMBERS = ("Invoices", "Posted", "Duplicate", "Parked")
@@ -247,6 +250,6 @@ def outbound(
         print_export_outcome(outcome)
     for failure in outcome.failures:
         place = f"window {failure.window} UTC, {failure.step}: " if failure.window else ""
-        typer.echo(f"mlc: {place}{' '.join(failure.text.split())}", err=True)
+        typer.echo(f"mlc: {place}{visible(' '.join(failure.text.split()))}", err=True)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)

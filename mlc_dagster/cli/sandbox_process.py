@@ -1,5 +1,6 @@
 """The sandbox as a process of its own, for ``mlc demo`` and ``mlc dev``: started, awaited, asked, ended."""
 
+import datetime as dt
 import json
 import signal
 import subprocess
@@ -35,10 +36,17 @@ class SandboxProcess:
         """The folder that Stampli writes into."""
         return Path(self.addresses["outbound"])
 
-    def ask(self, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        """GET, or POST of a document, at the embedded Fusion's own addresses below ``/sandbox``; money as Decimal."""
+    def ask(self, path: str, document: dict[str, Any] | None = None, *, method: str | None = None) -> dict[str, Any]:
+        """GET, or POST of a document, at the embedded Fusion's own addresses below ``/sandbox``; money as Decimal.
+
+        Args:
+            path: below ``/sandbox``.
+            document: what is sent, if anything.
+            method: another one, such as PATCH.
+        """
         body = None if document is None else json.dumps(document).encode()
-        request = Request(self.addresses["admin_url"] + path, data=body)  # noqa: S310 - loopback, announced by our child
+        url = self.addresses["admin_url"] + path
+        request = Request(url, data=body, method=method)  # noqa: S310 - loopback, announced by our child
         with urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.load(answer, parse_float=Decimal)
 
@@ -48,13 +56,18 @@ class SandboxProcess:
 
 
 @contextmanager
-def running_sandbox(folder: Path) -> Generator[SandboxProcess]:
+def running_sandbox(folder: Path, *, feeds_from: dt.timedelta = dt.timedelta(days=1)) -> Generator[SandboxProcess]:
     """A sandbox on ``folder`` until the block ends.
+
+    Args:
+        folder: the sandbox folder; made when absent.
+        feeds_from: how far back a new mlc.yaml lets the partner's feeds begin.
 
     Raises:
         CommandError: it did not start.
     """
-    command = [sys.executable, "-m", "mlc_dagster.sandbox.run", str(folder), "--until-stdin-closes"]
+    options = ["--feeds-from", f"{feeds_from / dt.timedelta(hours=1)}", "--until-stdin-closes"]
+    command = [sys.executable, "-m", "mlc_dagster.sandbox.run", str(folder), *options]
     log = folder / "sandbox.log"
     folder.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as errors:

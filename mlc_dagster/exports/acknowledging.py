@@ -21,10 +21,11 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.settings import AcknowledgementSettings
 from mlc_dagster.settings.exports import PartnerSettings
 from mlc_dagster.sftp import FileChanged, FileTooLarge, FileVanished, PermissionRefused, ServerRefused, SftpSession
-from mlc_dagster.sftp.listing import RemoteFile
+from mlc_dagster.sftp.listing import RemoteFile, is_safe_name
 
 MOST_BYTES = 16 * 1024 * 1024
 """An acknowledgement has some bytes per document; what is larger is something else."""
+_REFUSED = "FILE_NAME: it is a link, or its name leads out of the folder; it is not read"
 _SHA256 = 64
 _YOUNG = dt.timedelta(seconds=60)
 """Two versions of a file may bear the same second; and the server's clock is not ours."""
@@ -70,7 +71,11 @@ def read_acknowledgements(outbound: Outbound, feed: Feed) -> AckResult:
     outbound.scratch.mkdir(parents=True, exist_ok=True)
     try:
         with feed.open_session() as session, TemporaryDirectory(dir=outbound.scratch, prefix="acks-") as folder:
-            for file in session.list(settings.directory).files:
+            listing = session.list(settings.directory)
+            for entry in listing.others:
+                if not is_safe_name(entry.name) or (entry.link and fnmatch.fnmatchcase(entry.name, settings.pattern)):
+                    _enter_broken(outbound, feed, entry, f"not read: {entry.printable}", _REFUSED, result)
+            for file in listing.files:
                 if fnmatch.fnmatchcase(file.name, settings.pattern) and not _unchanged(file, known.get(file.printable)):
                     _read(outbound, feed, session, file, Path(folder) / "acknowledgement", result)
     finally:

@@ -15,7 +15,7 @@ from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.staging import StagedFile
 from mlc_dagster.exports.writing import Frame
 from mlc_dagster.ledger import control_numbers, feeds
-from mlc_dagster.ledger.archive import file_sha256
+from mlc_dagster.ledger.archive import HashingFile, file_sha256
 from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.known_versions import file_named
 from mlc_dagster.ledger.versions import NewFile
@@ -89,9 +89,9 @@ class Assembler:
         identity = self._feed.writer.identity
         frame = Frame(self._feed.name, sequence, self._now, self._start, self._end, controls)
         whole = file.folder / "assembled"
-        with whole.open("wb") as target:
+        with HashingFile(whole) as target:
             self._feed.writer.assemble(file.parts(), frame, target)
-        content_sha256 = file_sha256(whole)
+        content_sha256 = target.sha256
         upload = self._feed.settings.upload
         inner = self._name(frame, content_sha256, "")
         name = inner
@@ -101,7 +101,7 @@ class Assembler:
             companions.compress_file(whole, packed, upload.compress, inner)
             whole = packed
         sha256 = content_sha256 if whole.name == "assembled" else file_sha256(whole)
-        size = self._archive.put(whole, sha256).size
+        size = self._archive.take(whole, sha256).size
         partner = self._feed.settings.partner
         return NewFile(
             sequence=sequence,
@@ -159,7 +159,7 @@ class Assembler:
     def _companion(self, folder: Path, kind: str, name: str, ending: str, content: bytes) -> Mapping[str, Any]:
         path = folder / kind
         path.write_bytes(content)
-        stored = self._archive.put(path, file_sha256(path))
+        stored = self._archive.take(path, file_sha256(path))
         return {
             "kind": kind,
             "name": companions.companion_name(name, ending),

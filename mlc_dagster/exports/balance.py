@@ -18,18 +18,13 @@ NO_CURRENCY = "XXX"
 # Sums in C, and an error rather than a rounded one.
 _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
 
-_amounts_of = attrgetter("entered_dr", "entered_cr", "accounted_dr", "accounted_cr")
-_SIDES = ("entered_dr", "entered_cr", "accounted_dr", "accounted_cr")
-
-
-def _amounts(lines: Iterable[JournalLine]) -> Iterable[tuple[Decimal | None, ...]]:
-    """The four amounts of all lines, one tuple per amount."""
-    return zip(*map(_amounts_of, lines), strict=True)
+_SIDES = {name: attrgetter(name) for name in ("entered_dr", "entered_cr", "accounted_dr", "accounted_cr")}
+_currency_of = attrgetter("currency")
 
 
 def _by_currency(journal: Journal) -> Mapping[str, Iterable[JournalLine]]:
     own = journal.currency or NO_CURRENCY
-    if {line.currency for line in journal.lines} <= {None, own}:
+    if set(map(_currency_of, journal.lines)) <= {None, own}:
         return {own: journal.lines}
     groups: dict[str, list[JournalLine]] = {}
     for line in journal.lines:
@@ -46,9 +41,10 @@ def journal_totals(journal: Journal) -> dict[str, Decimal]:
     with localcontext(_EXACT):
         for currency, lines in _by_currency(journal).items():
             ledger = STATISTICAL if currency == STATISTICAL else journal.ledger_currency or NO_CURRENCY
-            for side, amounts in zip(_SIDES, _amounts(lines), strict=False):
+            for side, amount_of in _SIDES.items():
                 name = f"{side} {currency if side.startswith('entered') else ledger}"
-                totals[name] = totals.get(name, Decimal(0)) + sum(filter(None, amounts), Decimal(0))
+                amounts = [amount for amount in map(amount_of, lines) if amount is not None]
+                totals[name] = totals.get(name, Decimal(0)) + sum(amounts, Decimal(0))
     return totals
 
 

@@ -182,8 +182,7 @@ class Batch:
         self._built.held += 1
         reading: dict[str, Any] = {"creation_date": msgspec.to_builtins(stored.creation_date)}
         if stored.status is not None:
-            # Amounts as text: the ledger takes no floats, and text is exact.
-            reading["status"] = msgspec.to_builtins(stored.status)
+            reading["status"] = stored.status
         self._held.append(
             HeldVersion(
                 record_id=stored.record_id,

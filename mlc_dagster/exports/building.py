@@ -20,18 +20,36 @@ from mlc_dagster.exports.holding import HeldFeed
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.rebasing import check_projection
 from mlc_dagster.exports.recognition import Origin
-from mlc_dagster.fusion.records import InvoiceStatus, content_of
+from mlc_dagster.fusion.records import content_of
 from mlc_dagster.ledger import extracts, feeds
+from mlc_dagster.ledger.archive import PayloadErased
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.exported import RecordState
 from mlc_dagster.ledger.known_versions import leftovers
 
-__all__ = ["Built", "build_files"]
+__all__ = ["Built", "ExtractErased", "build_files"]
 
 _AT_ONCE = 500
 """Records that the ledger is asked about at once."""
 _BYTES_AT_ONCE = 8 * 1024 * 1024
 """Of their contents: one journal of 100,000 lines has 30 MB."""
+
+
+class ExtractErased(PayloadErased):
+    """A feed needs an extract that the retention rules have erased; nothing of it was built."""
+
+    def __init__(self, feed: str, extract: Row, gone: PayloadErased) -> None:
+        super().__init__(gone.sha256, gone.told)
+        self.feed = feed
+        self.extract_id = int(extract["id"])
+        end = f"{extract['window_end']:%Y-%m-%d %H:%M}"
+        # The archive's own text names a hash; whoever reads this has a feed before them.
+        text = (
+            f"feed {feed} needs extract {self.extract_id} of {extract['source']}, which was {gone.told}. What was sent "
+            f"of it stays sent. A new feed begins after it with start: {end} in mlc.yaml; what Fusion still shows is "
+            "read once more with --look-back"
+        )
+        self.args = (text,)
 
 
 def build_files(
@@ -58,6 +76,7 @@ def build_files(
         ProjectionChanged: the records' projection is not the one that the feed's hashes were taken with.
         FileNameUnusable: the template does not give a usable name.
         ExtractDamaged, ArchiveDamaged: an extract's bytes are not what they were.
+        ExtractErased: they were erased by the retention rules.
     """
     check_projection(outbound.ledger, feed.name, feed.source)
     with outbound.ledger.reading() as reading:
@@ -87,11 +106,31 @@ class _Building:
 
     def take_extract(self, extract: Row) -> None:
         """What the feed has not seen yet; its position moves even when nothing of it is sent."""
+        if self._ended_before_start(extract):
+            return
         with self._batch(extract["window_start"], extract["window_end"]) as batch:
             for chunk in self._reads(extract):
                 batch.take(chunk)
             empty_file = self._feed.writer.empty_file and extract["kind"] == "WINDOWS"
             batch.commit(extract["id"], extract["window_end"], empty_file=empty_file)
+
+    def _ended_before_start(self, extract: Row) -> bool:
+        """Of an erased extract from before the feed's beginning nothing would be sent: it is passed, on record."""
+        start = self._feed.settings.start or self._outbound.settings.poll.start
+        if extract["window_end"] > start:
+            return False
+        try:
+            self._outbound.archive.path(extract["sha256"])
+        except PayloadErased as gone:
+            with self._batch(extract["window_start"], extract["window_end"]) as batch:
+                batch.commit(extract["id"], extract["window_end"], empty_file=False)
+            with self._outbound.ledger.transaction() as transaction:
+                transaction.audit(
+                    "export.erased_extract_passed", f"feed:{self._feed.name}", extract=extract["id"], why=gone.told,
+                    start=start.isoformat(),
+                )  # fmt: skip
+            return True
+        return False
 
     def replay_extract(self, extract: Row) -> None:
         """An extract of a window that somebody started by hand: what is missing of it is sent, nothing overtakes."""
@@ -114,7 +153,7 @@ class _Building:
 
     def _reads(self, extract: Row) -> Iterator[list[tuple[StoredRead, Origin]]]:
         origin = Origin(extract["id"], extract["read_at"])
-        path = self._outbound.archive.path(extract["sha256"])
+        path = self._path(extract)
         yield from _bounded((stored, origin) for stored in iter_stored(path))
 
     def _read_again(self, rows: Sequence[Row]) -> Iterator[tuple[StoredRead, Origin]]:
@@ -128,12 +167,18 @@ class _Building:
             with self._outbound.ledger.reading() as reading:
                 extract = extracts.extract_row(reading, extract_id)
             assert extract is not None  # noqa: S101 - versions are made of extracts in the ledger
-            path = self._outbound.archive.path(extract["sha256"])
+            path = self._path(extract)
             found = find_stored(path, {row["record_id"] for row in wanted})
             for row in wanted:
                 if row["record_id"] not in found:
                     raise ExtractDamaged(path, 0, f"record {row['record_id']} of feed {self._feed.name} is not in it")
                 yield found[row["record_id"]], Origin(extract_id, row["read_at"])
+
+    def _path(self, extract: Row) -> Path:
+        try:
+            return self._outbound.archive.path(extract["sha256"])
+        except PayloadErased as gone:
+            raise ExtractErased(self._feed.name, extract, gone) from None
 
     @contextmanager
     def _batch(self, start: dt.datetime, end: dt.datetime) -> Generator[Batch]:
@@ -170,6 +215,6 @@ def _held_read(source: str, row: Row) -> StoredRead:
         sha256=row["content_sha256"],
         last_update_date=row["last_update_date"],
         creation_date=msgspec.convert(reading.get("creation_date"), dt.datetime | None),
-        status=msgspec.convert(reading.get("status"), InvoiceStatus | None, strict=False),
+        status=reading.get("status"),
         content=msgspec.Raw(content),
     )

@@ -211,16 +211,12 @@ def is_due(schedule: str | CalendarSchedule, *, last: dt.datetime | None, now: d
     return tick is not None and tick > last
 
 
-def next_due(
-    schedule: str | CalendarSchedule, *, last: dt.datetime | None, now: dt.datetime, root: Path
-) -> dt.datetime | None:
-    """When the feed is due next, UTC: ``now`` when it is already; None when no tick comes within nine years.
+def next_tick(schedule: str | CalendarSchedule, *, now: dt.datetime, root: Path) -> dt.datetime | None:
+    """When the schedule comes next after ``now``, UTC; None when it does not within nine years.
 
     Raises:
         CalendarError, CronError: the schedule cannot be used.
     """
-    if is_due(schedule, last=last, now=now, root=root):
-        return now
     return _Times(schedule, root).after(now)
 
 

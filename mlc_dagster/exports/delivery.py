@@ -6,7 +6,7 @@ one file is placed (``placing``), and files that a person wants once more (``res
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from mlc_dagster.exports import outbox
 from mlc_dagster.exports.connecting import Connection
+from mlc_dagster.exports.delivery_journal import DeliveryJournal
 from mlc_dagster.exports.faults import BytesDiffer, DeliveryStopped, LeaseLost, OutcomeUnknown
 from mlc_dagster.exports.journals import CompanionJournal, FileJournal
 from mlc_dagster.exports.outbound import Feed, Outbound
@@ -22,7 +23,7 @@ from mlc_dagster.ledger import arrivals, exported
 from mlc_dagster.ledger.archive import ArchiveDamaged
 from mlc_dagster.ledger.arrivals import ENDED_STEPS, CompanionStep
 from mlc_dagster.ledger.database import Row
-from mlc_dagster.ledger.exported import FileState
+from mlc_dagster.ledger.exported import DELIVERED_STATES, FileState
 from mlc_dagster.sftp import ServerRefused, SftpError
 
 __all__ = ["Delivered", "DeliveryStopped", "Outcome", "Seams", "deliver_pending"]
@@ -30,6 +31,8 @@ __all__ = ["Delivered", "DeliveryStopped", "Outcome", "Seams", "deliver_pending"
 # Full jitter: after the n-th fault a draw between 0 and this, so that many feeds do not come back at one moment.
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 60.0
+_ENDED = (*DELIVERED_STATES, FileState.ABANDONED)
+_MOST_ENDED = 10_000
 # Faults that leave the connection as good as it was.
 _ANSWERED = (ServerRefused, BytesDiffer)
 
@@ -106,35 +109,51 @@ def deliver_pending(
         seams: for tests.
 
     Returns:
-        One entry per file that waits. Faults of server, connection and disk are told there, not raised.
+        One entry per file that waits, those of unknown outcome among them. Faults of server, connection and disk are
+        told there, not raised.
     """
     with outbound.ledger.reading() as reading:
         pending = exported.pending_files(reading, feed.name)
         unknown = exported.list_files(reading, feed.name, [FileState.UNKNOWN], limit=1000)
-    for file in pending:
-        # For people alone. A full disk of ours is no reason not to deliver.
-        with suppress(OSError, ArchiveDamaged):
-            outbox.put_out(outbound, feed.name, _contents(file))
-    held = [file for file in unknown if pending and file["sequence"] < pending[-1]["sequence"]]
+    _lay_out(outbound, feed, pending, unknown)
+    last = pending[-1]["sequence"] if pending else 0
     found: list[Delivered] = []
     stopped_by: str | None = None
     conditions = Conditions(feed.settings.upload, still_ours, (seams or Seams()).before)
     with Connection(feed.open_session, feed.settings.sftp.poll_deadline) as connection:
         trip = _Trip(outbound, feed, connection, conditions, sleep, draw, clock)
-        for file in sorted([*pending, *held], key=lambda row: row["sequence"]):
-            if stopped_by is not None:
+        for file in sorted([*pending, *unknown], key=lambda row: row["sequence"]):
+            if stopped_by is not None and file["state"] != FileState.UNKNOWN:
                 text = f"waits for {stopped_by}"
                 found.append(Delivered(file["id"], file["name"], Outcome.WAITING, 0, 0.0, text))
                 continue
-            found.append(_unsettled(feed, file) if file["state"] == FileState.UNKNOWN else _deliver(trip, file))
+            if file["state"] == FileState.UNKNOWN:
+                found.append(_unsettled(feed, file, blocks=file["sequence"] < last))
+            else:
+                found.append(_deliver(trip, file))
             if found[-1].stopped is not None:
-                stopped_by = file["name"]
+                stopped_by = stopped_by or file["name"]
     return found
 
 
-def _unsettled(feed: Feed, file: Row) -> Delivered:
+def _lay_out(outbound: Outbound, feed: Feed, pending: Sequence[Row], unknown: Sequence[Row]) -> None:
+    """The outbox as it should be. For people alone: a disk of ours that is full is no reason not to deliver."""
+    for file in pending:
+        with suppress(OSError, ArchiveDamaged):
+            outbox.put_out(outbound, feed.name, _contents(file))
+    with suppress(OSError):
+        waiting = {name for file in (*pending, *unknown) for name in _contents(file)}
+        if left := outbox.names_in(outbound, feed.name) - waiting:
+            # Delivered by a run that was killed, or given up or confirmed by a person: nobody may hand it over as well.
+            with outbound.ledger.reading() as reading:
+                ended = exported.list_files(reading, feed.name, _ENDED, limit=_MOST_ENDED)
+            outbox.take_in(outbound, feed.name, left & {name for file in ended for name in _contents(file)})
+
+
+def _unsettled(feed: Feed, file: Row, *, blocks: bool) -> Delivered:
+    """``blocks``: others wait behind it. One that holds nothing up fails no run, and a person must hear of it still."""
     cause = OutcomeUnknown(file["reason"])
-    stopped = DeliveryStopped(feed.name, file["name"], cause, transient=False)
+    stopped = DeliveryStopped(feed.name, file["name"], cause, transient=False) if blocks else None
     return Delivered(file["id"], file["name"], Outcome.UNKNOWN, 0, 0.0, str(cause), alert=True, stopped=stopped)
 
 
@@ -204,11 +223,14 @@ class _FileDelivery:
     def __init__(self, trip: _Trip, file: Row) -> None:
         self._trip = trip
         self._file = file
-        self._journal = FileJournal(trip.outbound.ledger, file, trip.conditions.still_ours)
+        on_disk = DeliveryJournal(trip.outbound, trip.feed.name)
+        self._journal = FileJournal(trip.outbound.ledger, file, trip.conditions.still_ours, on_disk)
         self._placement: Placement | None = None
         self._companion: tuple[CompanionJournal, Placement] | None = None
         self._arrived: Placed | None = None
-        if arrivals.has_arrived(file):
+        if file["verified_by"] == arrivals.INFERRED:
+            self._arrived = Placed(Ending.INFERRED, arrivals.INFERRED, text=file["reason"], alert=True)
+        elif arrivals.has_arrived(file):
             self._arrived = Placed(Ending.ARRIVED, file["verified_by"])
 
     def go_on(self) -> Placed:
@@ -220,10 +242,11 @@ class _FileDelivery:
                 self._trip.conditions.before("commit arrived")
                 self._journal.arrived(placed, self._trip.connection.server_key, whole=not companions)
             elif placed.ending is Ending.INFERRED:
-                self._journal.inferred(placed.text)
+                # A partner that waits for its trigger has not read it, whatever it has done with it.
+                self._journal.inferred(placed.text, self._trip.connection.server_key, whole=not companions)
             else:
                 self._journal.unknown(placed.text)
-            if placed.ending is not Ending.ARRIVED or not companions:
+            if placed.ending is Ending.UNKNOWN or not companions:
                 return placed
             self._arrived = placed
         notes = [self._arrived.text] if self._arrived.text else []
@@ -235,7 +258,7 @@ class _FileDelivery:
                 alert = True
         self._trip.conditions.before("commit sent")
         self._journal.complete(self._reread())
-        return Placed(Ending.ARRIVED, self._arrived.verified_by, self._arrived.found, "; ".join(notes), alert)
+        return Placed(self._arrived.ending, self._arrived.verified_by, self._arrived.found, "; ".join(notes), alert)
 
     def _place(self) -> Placed:
         if self._placement is None:

@@ -9,14 +9,13 @@ import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from mlc_dagster.fusion.records import (
     Content,
     Invoice,
-    InvoiceStatus,
     Journal,
     PurchaseOrder,
     Read,
@@ -24,7 +23,11 @@ from mlc_dagster.fusion.records import (
     canonical,
     content_of,
     digest,
+    status_of,
+    told_status,
+    write_canonical,
 )
+from mlc_dagster.ledger.archive import HashingFile, file_sha256
 
 
 class ExtractDamaged(Exception):
@@ -44,7 +47,8 @@ class StoredRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
     last_update_date: dt.datetime | None = None
     creation_date: dt.datetime | None = None
-    status: InvoiceStatus | None = None
+    status: dict[str, Any] | None = None
+    """``records.told_status``."""
     content: msgspec.Raw
 
     @property
@@ -60,25 +64,31 @@ class StoredRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             content=content_of(source, bytes(self.content)),
             last_update_date=self.last_update_date,
             creation_date=self.creation_date,
-            status=self.status,
+            status=status_of(source, self.status),
         )
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
 _DECODER = msgspec.json.Decoder(StoredRead, strict=False)
+_EMPTY = b"{}"
+_NO_CONTENT = msgspec.Raw(_EMPTY)
 
 
 def stored_read(read: Read) -> StoredRead:
     """The record as a line has it."""
     content = canonical(read.content)
+    return _stored(read, digest(content), msgspec.Raw(content))
+
+
+def _stored(read: Read, sha256: str, content: msgspec.Raw) -> StoredRead:
     return StoredRead(
         record_id=read.record_id,
         fusion_id=read.fusion_id,
-        sha256=digest(content),
+        sha256=sha256,
         last_update_date=read.last_update_date,
         creation_date=read.creation_date,
-        status=read.status,
-        content=msgspec.Raw(content),
+        status=told_status(read.status),
+        content=content,
     )
 
 
@@ -109,11 +119,14 @@ class ExtractWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stream = path.open("wb")
+        self._stream = HashingFile(path)
+        self._content = bytearray()
+        """The record that is being written; its room is used again."""
         self._places: dict[str, tuple[int, str, int]] = {}
         """Line, hash and number of lines of each record."""
         self._dropped: set[int] = set()
         self._line = 0
+        self._closed = False
         self.records = 0
         self.lines = 0
 
@@ -128,29 +141,40 @@ class ExtractWriter:
         else:
             self._stream.close()
 
+    @property
+    def sha256(self) -> str:
+        """Of the finished file, hex."""
+        return self._stream.sha256 if not self._dropped else file_sha256(self._path)
+
     def add(self, read: Read) -> str:
         """Append a record; SHA-256 of its canonical content."""
-        stored = stored_read(read)
+        content = self._content
+        write_canonical(read.content, content)
+        sha256 = digest(content)
         lines = lines_of(read.content)
         before = self._places.get(read.record_id)
         if before is not None:
-            if before[1] == stored.sha256:
-                return stored.sha256
+            if before[1] == sha256:
+                return sha256
             # Updated while it was being paged: it came again. Only what it is now may be recognised.
             self._dropped.add(before[0])
             self.records -= 1
             self.lines -= before[2]
-        self._stream.write(_ENCODER.encode(stored))
-        self._stream.write(b"\n")
-        self._places[read.record_id] = (self._line, stored.sha256, lines)
+        # The last member is the content, which is not copied once more for being framed.
+        head = _ENCODER.encode(_stored(read, sha256, _NO_CONTENT))
+        self._stream.write(head[: -len(_EMPTY) - 1])
+        self._stream.write(content)
+        self._stream.write(b"}\n")
+        self._places[read.record_id] = (self._line, sha256, lines)
         self._line += 1
         self.records += 1
         self.lines += lines
-        return stored.sha256
+        return sha256
 
     def close(self) -> tuple[int, int]:
         """Finish the file; its records and their lines. The bytes are durable once the archive has taken them."""
-        if not self._stream.closed:
+        if not self._closed:
+            self._closed = True
             self._stream.close()
             if self._dropped:
                 self._leave_out_dropped()

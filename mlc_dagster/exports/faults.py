@@ -19,14 +19,14 @@ class LeaseLost(Exception):
 
 
 class NameTaken(SftpError):
-    """Other bytes lie under the file's name. They are never overwritten."""
+    """Other bytes lie under the file's name, or such as cannot be read. They are never overwritten."""
 
     def __init__(self, path: str, sha256: str) -> None:
         self.path = path
         self.sha256 = sha256
         super().__init__(
-            f"{path!r} is there already with other bytes than ours ({sha256[:12]}…); ask the partner what it is, and "
-            "have it moved away"
+            f"{path!r} is there already, and its bytes are not known to be ours (SHA-256 {sha256[:12]}…); ask the "
+            "partner what it is, and have it moved away"
         )
 
 
@@ -58,7 +58,7 @@ class RenameRefused(SftpError):
         self.text = text
         super().__init__(
             f"{path!r}: the server does not rename ({text}). Ask its owner for the right, or rename it by hand to the "
-            "file's own name; for the files after it agree on upload.mode direct"
+            "file's own name; or agree on upload.mode direct, by which this file then goes as well"
         )
 
 

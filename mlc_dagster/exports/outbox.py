@@ -14,6 +14,8 @@ from pathlib import Path
 from mlc_dagster.exports.outbound import Outbound
 from mlc_dagster.ledger.archive import file_sha256
 
+_INCOMING = ".incoming-"
+
 
 def waiting_place(outbound: Outbound, feed: str, name: str) -> Path:
     """Where the file lies while it waits."""
@@ -33,7 +35,7 @@ def put_out(outbound: Outbound, feed: str, contents: Mapping[str, str]) -> None:
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         archived = outbound.archive.path(sha256)
-        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".incoming-")) / name
+        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=_INCOMING)) / name
         try:
             try:
                 # The archive's entries are read-only, and so is their second name.
@@ -46,8 +48,18 @@ def put_out(outbound: Outbound, feed: str, contents: Mapping[str, str]) -> None:
             shutil.rmtree(temporary.parent, ignore_errors=True)
 
 
+def names_in(outbound: Outbound, feed: str) -> set[str]:
+    """What lies in the feed's folder. Halves of a run that was killed are cleared away first."""
+    folder = outbound.outbox / feed
+    if not folder.is_dir():
+        return set()
+    for half in folder.glob(f"{_INCOMING}*"):
+        shutil.rmtree(half, ignore_errors=True)
+    return {path.name for path in folder.iterdir()}
+
+
 def take_in(outbound: Outbound, feed: str, names: Iterable[str]) -> None:
-    """Removes files that wait no longer; one that a person has removed already is no fault."""
+    """Removes files that wait no longer; what cannot be removed stays, and is tried at the next delivery."""
     for name in names:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             waiting_place(outbound, feed, name).unlink()

@@ -50,6 +50,10 @@ class Journal(Protocol):
 
     def renaming(self) -> None: ...
 
+    def rename_refused(self, text: str) -> None:
+        """It goes another way; its temporary file lies there still and is cleared away first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -124,10 +128,10 @@ class Placement:
             self._before("remove stale")
             self._remove(journal.temporary)
         self._before("look")
-        found, verified_by = self._examine(self._item.path)
+        found, verified_by = self._examine(self._item.path, exactly=True)
         if found is not None:
-            # One that is there before we began is ours only if something speaks for it.
-            if verified_by in (None, "none"):
+            # One that is there before it got its name from us is ours only if its bytes are.
+            if verified_by is None:
                 raise NameTaken(self._item.path, self._item.sha256)
             return Placed(Ending.ARRIVED, str(verified_by), found, "it was there already, with the same bytes")
         return self._write_directly() if self._upload.mode == "direct" else self._write_under_temporary_name()
@@ -183,11 +187,26 @@ class Placement:
             return self._finish_renaming(renamed=False)
         except (ServerRefused, PermissionRefused) as error:
             text = error.text if isinstance(error, ServerRefused) else "permission denied"
+            if self._upload.mode == "direct" and not self._blind:
+                return self._other_way(temporary, text)
             if isinstance(error, PermissionRefused) or "unsupported" in text.lower():
                 raise RenameRefused(temporary, text) from error
             raise
         self._before("look after rename")
         return self._seen_afterwards(verified_by)
+
+    def _other_way(self, temporary: str, text: str) -> Placed:
+        """Begun when the feed still renamed; since then it was agreed that files are written under their own names.
+
+        In modes that rename it stays where it is instead: a person may give it its name by hand, and a partner may have
+        taken it then.
+        """
+        self._before("look for both names")
+        if self._look(self._item.path) is not None or self._look(temporary) is None:
+            return self._finish_renaming(renamed=False)
+        self._before("commit refused")
+        self._journal.rename_refused(f"the server does not rename ({text}); it is written under its own name instead")
+        return self.place()
 
     def _seen_afterwards(self, verified_by: str) -> Placed:
         """The server said yes; from here on nothing makes it undone."""
@@ -321,8 +340,11 @@ class Placement:
             self._blind = True
             return None
 
-    def _examine(self, path: str) -> tuple[RemoteFile | None, str | None]:
-        """What lies under a name, and how its bytes are known to be ours; None when they are others."""
+    def _examine(self, path: str, *, exactly: bool = False) -> tuple[RemoteFile | None, str | None]:
+        """What lies under a name, and how its bytes are known to be ours; None when they are others.
+
+        ``exactly``: nothing but the hash speaks for it, whatever its size and ``upload.verify``.
+        """
         found = self._look(path)
         if found is None:
             return None, None
@@ -330,12 +352,12 @@ class Placement:
         if not found.regular or found.size not in (None, item.size):
             return found, None
         seen = "none" if found.size is None else "size"
-        if verify == "sha256" and item.size <= self._upload.verify_at_most:
+        if exactly or (verify == "sha256" and item.size <= self._upload.verify_at_most):
             try:
                 same = self._connection.session().sha256(path) == item.sha256
             except PermissionRefused:
                 # May write and list, not read.
-                return found, seen
+                return found, None if exactly else seen
             except NoSuchPath:
                 # Taken while we looked.
                 return None, None

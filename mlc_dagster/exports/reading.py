@@ -2,27 +2,31 @@
 
 A window is over when Fusion's own clock says so, plus a lag. Each read begins an overlap earlier, since rows become
 visible some time after their LastUpdateDate; once a day it looks further back, and compares ids with Fusion's.
-Whatever is read twice is recognised as the same later on; nothing is ever skipped.
+Whatever is read twice is recognised as the same later on; nothing is ever skipped: a document that cannot be read is
+remembered, told, and read again with every window until it can be.
 """
 
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from mlc_dagster.alerts import messages
 from mlc_dagster.exports.extract_file import ExtractWriter
 from mlc_dagster.exports.extraction import Extraction
 from mlc_dagster.exports.holding import hold_feed
 from mlc_dagster.exports.outbound import Outbound
 from mlc_dagster.exports.rest import rest_extraction
+from mlc_dagster.exports.telling import Trouble, is_news, send
 from mlc_dagster.fusion.client import Exchange, FusionClient
+from mlc_dagster.fusion.documents import Unreadable
 from mlc_dagster.fusion.records import Read, canonical, digest
-from mlc_dagster.ledger import extracts
-from mlc_dagster.ledger.archive import file_sha256
+from mlc_dagster.ledger import extracts, unreadable
 from mlc_dagster.ledger.feeds import FeedBusy
+from mlc_dagster.ledger.tellings import cause_of
 from mlc_dagster.ledger.windows import pin_pod, window_key
 
 T = TypeVar("T")
@@ -71,6 +75,9 @@ class ReadReport:
     extracts: list[ExtractMade] = field(default_factory=list[ExtractMade])
     missed: int = 0
     """Records that only the sweep found."""
+    unreadable: dict[int, str] = field(default_factory=dict[int, str])
+    """Documents that could not be read, by Fusion's id, with what is wrong; the next window's read tries again."""
+    alerts_failed: list[str] = field(default_factory=list[str])
     requests: int = 0
     seconds: float = 0.0
 
@@ -129,8 +136,19 @@ def read_source(
                 raise
             waited += _BUSY_PAUSE
             sleep(_BUSY_PAUSE)
+    report.alerts_failed = _tell(outbound, source, report.unreadable)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _tell(outbound: Outbound, source: str, found: Mapping[int, str]) -> list[str]:
+    """One alert for all documents that nobody knows of; what could not be sent."""
+    troubles = {key: Trouble(f"document:{source}/{key}", cause_of(text)) for key, text in sorted(found.items())}
+    news = {key: each for key, each in troubles.items() if is_news(outbound.ledger, outbound.alerts, each)}
+    if not news:
+        return []
+    message = messages.documents_unreadable(source, [(key, found[key]) for key in news])
+    return send(outbound.ledger, outbound.alerts, list(news.values()), message)
 
 
 def fusion_now(outbound: Outbound) -> dt.datetime:
@@ -169,25 +187,34 @@ class _Reading:
         self._report = report
         self._run_id = run_id
         self._progress = progress
+        self._aside: dict[int, str] = {}
+        """What could not be read for the extract that is being made."""
 
     def run(self, until: dt.datetime, *, look_back: bool, sweep: bool) -> None:
         async def work(client: FusionClient) -> None:
-            extraction = rest_extraction(client, self._source, self._outbound.settings)
+            extraction = rest_extraction(client, self._source, self._outbound.settings, self._set_aside)
             now = await extraction.now()
             self._report.fusion_now = now
             if until > closed_until(self._outbound, now):
                 raise WindowNotOver(self._source, until, now, self._outbound.settings.outbound.lag)
             await self._windows(extraction, until, now)
+            # From where the source has been read to, whatever window this call is for: one that goes through an old
+            # window again must not use up the day's look back at what is new.
+            with self._outbound.ledger.reading() as reading:
+                end = max(extracts.read_until(reading, self._source) or until, until)
             if look_back or self._due(ExtractKind.LOOK_BACK, now):
-                await self._look_back(extraction, until, now)
+                await self._look_back(extraction, end, now)
             if sweep or (self._outbound.settings.outbound.sweep and self._due(ExtractKind.SWEEP, now)):
-                await self._sweep(extraction, until, now)
+                await self._sweep(extraction, end, now)
 
         asyncio.run(self._with_client(work))
 
     async def _with_client(self, work: Callable[[FusionClient], Awaitable[T]]) -> T:
         async with self._outbound.open_client(self._count) as client:
             return await work(client)
+
+    def _set_aside(self, found: Unreadable) -> None:
+        self._aside[found.fusion_id] = found.text
 
     def _count(self, exchange: Exchange) -> None:
         del exchange
@@ -204,11 +231,33 @@ class _Reading:
 
     async def _windows(self, extraction: Extraction, until: dt.datetime, now: dt.datetime) -> None:
         with self._outbound.ledger.reading() as reading:
-            start = extracts.read_until(reading, self._source) or self._outbound.source_start(self._source)
-        if until <= start:
-            return
+            since = extracts.read_since(reading, self._source)
+            start = extracts.read_until(reading, self._source)
+        beginning = self._outbound.source_start(self._source)
+        if since is not None and beginning < since:
+            # A feed that begins earlier than the source's first read was added, or its start was moved back.
+            await self._window(extraction, beginning, since, now)
+        start = start or beginning
+        if start < until:
+            await self._window(extraction, start, until, now)
+
+    async def _window(self, extraction: Extraction, start: dt.datetime, end: dt.datetime, now: dt.datetime) -> None:
         read_from = start - dt.timedelta(seconds=self._outbound.settings.outbound.overlap)
-        await self._keep(ExtractKind.WINDOWS, start, until, read_from, now, extraction.changed(read_from, until))
+        with self._outbound.ledger.reading() as reading:
+            rows = unreadable.unreadable_documents(reading, self._source)
+        again = {int(row["fusion_id"]) for row in rows}
+        pages = self._with_those(extraction, extraction.changed(read_from, end), set(again))
+        await self._keep(ExtractKind.WINDOWS, start, end, read_from, now, pages, again=again)
+
+    async def _with_those(
+        self, extraction: Extraction, pages: AsyncIterator[list[Read]], again: set[int]
+    ) -> AsyncIterator[list[Read]]:
+        """The pages, then those documents that did not come with them and could not be read before."""
+        async for reads in pages:
+            again.difference_update(read.fusion_id for read in reads)
+            yield reads
+        async for reads in extraction.by_id(again.difference(self._aside)):
+            yield reads
 
     async def _look_back(self, extraction: Extraction, until: dt.datetime, now: dt.datetime) -> None:
         start = self._back(until, self._outbound.settings.outbound.look_back)
@@ -250,8 +299,14 @@ class _Reading:
         read_from: dt.datetime,
         now: dt.datetime,
         pages: AsyncIterator[list[Read]],
+        *,
+        again: Collection[int] = (),
     ) -> None:
-        """Write the pages to an extract, then enter it into the ledger in one transaction."""
+        """Write the pages to an extract, then enter it into the ledger in one transaction.
+
+        ``again``: documents that could not be read before, and were asked for; gone are those of which nothing came.
+        """
+        self._aside.clear()
         outbound = self._outbound
         outbound.scratch.mkdir(parents=True, exist_ok=True)
         path = outbound.scratch / f"extract-{self._source}-{kind}-{window_key(start)}-{self._run_id}.ndjson"
@@ -265,8 +320,8 @@ class _Reading:
                         remembered.append((read.record_id, read.fusion_id, sha256, read.last_update_date))
                     if self._progress is not None:
                         self._progress(len(reads))
-            sha256 = file_sha256(path)
-            stored = outbound.archive.put(path, sha256)
+            sha256 = writer.sha256
+            stored = outbound.archive.take(path, sha256)
         finally:
             path.unlink(missing_ok=True)
         with outbound.ledger.transaction() as transaction:
@@ -286,4 +341,11 @@ class _Reading:
                 run_id=self._run_id,
             )
             extracts.remember_records(transaction, self._source, extract_id, remembered)
+            aside = dict(self._aside)
+            came = {fusion_id for _, fusion_id, _, _ in remembered}.difference(aside)
+            unreadable.note_unreadable(transaction, self._source, aside)
+            unreadable.settle(transaction, self._source, came, unreadable.Ending.READ)
+            gone = set(again).difference(came, aside)
+            unreadable.settle(transaction, self._source, gone, unreadable.Ending.GONE)
+        self._report.unreadable |= aside
         self._report.extracts.append(ExtractMade(kind, start, end, writer.records, writer.lines, sha256))

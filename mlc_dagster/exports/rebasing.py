@@ -15,7 +15,8 @@ from mlc_dagster.exports.outbound import Outbound
 from mlc_dagster.exports.recognition import KEPT_SOURCES, standing_of
 from mlc_dagster.fusion.records import KINDS, canonical, content_of, digest
 from mlc_dagster.ledger import extracts, feeds, versions
-from mlc_dagster.ledger.database import Ledger, LedgerError, Row
+from mlc_dagster.ledger.approval import Approval
+from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.known_versions import Known, Latest, latest_versions
 from mlc_dagster.ledger.versions import NewVersion
 
@@ -76,18 +77,15 @@ def _read(text: str) -> frozenset[str]:
     return frozenset(cast("list[str]", json.loads(text)))
 
 
-def rebase(outbound: Outbound, feed_name: str, *, by: str, reason: str) -> int:
+def rebase(outbound: Outbound, feed_name: str, approval: Approval) -> int:
     """Enter what the partner has under today's projection, without sending it; how many records that were.
 
     A record counts as what the partner has when its latest reading says the same in everything that both projections
     know. One that really changed is left to the next build, which sends it.
 
     Raises:
-        LedgerError: no reason was given, or the feed is not in the ledger.
+        LedgerError: the feed is not in the ledger.
     """
-    if not reason.strip():
-        msg = f"feed {feed_name} is rebased only with a reason"
-        raise LedgerError(msg)
     feed = outbound.feeds[feed_name]
     now = projection(feed.source)
     with outbound.ledger.reading() as reading:
@@ -105,9 +103,16 @@ def rebase(outbound: Outbound, feed_name: str, *, by: str, reason: str) -> int:
         # One more look: a run that built meanwhile knows better.
         latest = latest_versions(transaction, feed_name, [new.record_id for _, new in taken])
         current = [pair for pair in taken if latest[pair[1].record_id].newest.version + 1 == pair[1].version]
-        versions.take_as_delivered(transaction, feed_name, current, by=by, reason=reason)
+        versions.take_as_delivered(transaction, feed_name, current, by=approval.by, reason=approval.reason)
         feeds.pin_projection(transaction, feed_name, _written(now))
-        transaction.audit("feed.rebased", f"feed:{feed_name}", records=len(current), by=by, reason=reason)
+        approval.record(
+            transaction,
+            "feed.rebased",
+            f"feed:{feed_name}",
+            before={"projection": pinned},
+            after={"projection": _written(now)},
+            records=len(current),
+        )
     return len(current)
 
 

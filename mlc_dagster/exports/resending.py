@@ -6,25 +6,36 @@ themselves (``delivery``). Nothing here makes new bytes, names or numbers.
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from mlc_dagster.exports.connecting import Connection
 from mlc_dagster.exports.delivery import Delivered, Outcome, deliver_pending
 from mlc_dagster.exports.faults import DeliveryStopped, LeaseLost, NameTaken, ResendRefused
+from mlc_dagster.exports.guarding import guard_feed
 from mlc_dagster.exports.holding import HeldFeed, hold_feed
 from mlc_dagster.exports.journals import Unrecorded
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.placing import Conditions, Ending, Item, Placed, Placement
-from mlc_dagster.ledger import exported
-from mlc_dagster.ledger.archive import ArchiveDamaged
+from mlc_dagster.ledger import exported, resends
+from mlc_dagster.ledger.approval import Approval
+from mlc_dagster.ledger.archive import ArchiveDamaged, PayloadErased
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.exported import DELIVERED_STATES, WAITING_STATES, FileState
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.sftp import PermissionRefused, SftpError
 
 
-def resend(outbound: Outbound, feed: Feed, file_id: int, *, actor: str, reason: str, again: bool = False) -> Delivered:
+def resend(
+    outbound: Outbound,
+    feed: Feed,
+    file_id: int,
+    *,
+    actor: str,
+    reason: str,
+    again: bool = False,
+    approved_by: str | None = None,
+) -> Delivered:
     """Sends a file's frozen bytes again, under the same name, with its companions.
 
     A file that still waits is delivered with those before it. A delivered one is sent when the server no longer has it;
@@ -39,10 +50,14 @@ def resend(outbound: Outbound, feed: Feed, file_id: int, *, actor: str, reason: 
         actor: who asks for it.
         reason: why, for the auditor.
         again: even though it lies there.
+        approved_by: who agrees, another person: needed with ``again``, and for a file of unknown outcome, which the
+            partner may have.
 
     Raises:
-        ResendRefused: there is no such file of this feed, it was abandoned, or no reason is given.
+        NotApproved: it takes two people, and there is one, or no reason that can go on record.
+        ResendRefused: there is no such file of this feed, it was abandoned or erased, or no reason is given.
         FeedBusy: a run is delivering the feed.
+        PlaceChanged, JournalAhead: a person says first what was sent, and to whom; nothing was sent.
     """
     with outbound.ledger.reading() as reading:
         file = exported.file_row(reading, file_id)
@@ -54,19 +69,33 @@ def resend(outbound: Outbound, feed: Feed, file_id: int, *, actor: str, reason: 
         raise ResendRefused(file_id, file["name"], "say who asks for it, and why")
     if file["state"] == FileState.ABANDONED:
         raise ResendRefused(file_id, file["name"], "it was abandoned; its records went into a later file")
+    for sha256 in (file["sha256"], *(companion["sha256"] for companion in file["companions"])):
+        try:
+            outbound.archive.path(sha256)
+        except PayloadErased as gone:
+            raise ResendRefused(file_id, file["name"], f"it was {gone.told}; its bytes are gone for good") from None
+        except ArchiveDamaged:
+            continue  # Told where it is sent, and on record.
+    if again or approved_by is not None or file["state"] == FileState.UNKNOWN:
+        Approval(by=actor, approved_by=approved_by or "", reason=reason)
     with hold_feed(outbound.ledger, feed.name, feed.source, owner=f"{process_name(os.getpid())}|resend") as held:
-        return _Resend(outbound, feed, file, actor, reason, again, held).run()
+        guard_feed(outbound, feed)
+        return _Resend(outbound, feed, file, actor, approved_by, reason, again, held).run()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Resend:
     outbound: Outbound
     feed: Feed
     file: Row
     actor: str
+    approved_by: str | None
     reason: str
     again: bool
     held: HeldFeed
+    begun: bool = False
+    """On record; from then on something of the file may be removed or written."""
+    sent: list[str] = field(default_factory=list[str])
 
     def run(self) -> Delivered:
         if self.file["state"] in WAITING_STATES:
@@ -78,12 +107,16 @@ class _Resend:
                     return self._send_all(connection)
                 arrived = self._lies_there_whole(connection)
         except (SftpError, LeaseLost, ArchiveDamaged) as cause:
+            self._end(fault=f"{type(cause).__name__}: {cause}", server_key=None)
             transient = not isinstance(cause, ArchiveDamaged) and cause.transient
             stopped = DeliveryStopped(self.feed.name, name, cause, transient=transient)
             return Delivered(file_id, name, Outcome.STOPPED, 1, 0.0, str(cause), alert=True, stopped=stopped)
         with self.outbound.ledger.transaction() as transaction:
-            exported.settle_unknown(transaction, file_id, arrived=arrived, by=self.actor, reason=self.reason)
-        if arrived:
+            exported.settle_unknown(
+                transaction, file_id, arrived=arrived, by=self.actor, approved_by=self.approved_by or "",
+                reason=self.reason,
+            )  # fmt: skip
+        if arrived and not self.file["companions"]:
             text = "it lies there whole, so it counts as sent; nothing was sent"
             return Delivered(file_id, name, Outcome.SENT, 0, 0.0, text)
         return self._deliver()
@@ -102,8 +135,9 @@ class _Resend:
             return True
         if not self.again:
             raise NameTaken(item.path, item.sha256)
-        self._refuse_lost_lease()
+        self._begin(item)
         connection.session().remove(item.path)
+        self._end(fault=None, server_key=connection.server_key)
         return False
 
     def _send_all(self, connection: Connection) -> Delivered:
@@ -111,31 +145,26 @@ class _Resend:
         began = time.monotonic()
         companions = cast("list[dict[str, Any]]", self.file["companions"])
         notes: list[str] = []
-        outcome, sent = Outcome.SENT, False
+        outcome = Outcome.SENT
+        fault: str | None = None
         for part in (dict(self.file), *companions):
             item = self._item(part["name"], part["bytes"], part["sha256"])
             placed = self._send(connection, item)
             if placed is None:
                 notes.append(f"{item.name} lies there unchanged, so it was not sent; ask for it again to replace it")
                 continue
-            sent = True
+            self.sent.append(item.name)
             notes.append(f"{item.name} sent again" if not placed.text else f"{item.name}: {placed.text}")
             if placed.ending is not Ending.ARRIVED:
                 outcome = Outcome(placed.ending)
+                fault = f"{outcome}: {placed.text}"
                 break
-        if sent:
-            with self.outbound.ledger.transaction() as transaction:
-                exported.note_resend(
-                    transaction,
-                    self.file["id"],
-                    by=self.actor,
-                    reason=self.reason,
-                    name=self.file["name"],
-                    server_key=connection.server_key or "",
-                )
+        self._end(fault=fault, server_key=connection.server_key)
         seconds = time.monotonic() - began
         alert = outcome is not Outcome.SENT
-        return Delivered(self.file["id"], self.file["name"], outcome, int(sent), seconds, "; ".join(notes), alert)
+        return Delivered(
+            self.file["id"], self.file["name"], outcome, int(bool(self.sent)), seconds, "; ".join(notes), alert
+        )
 
     def _send(self, connection: Connection, item: Item) -> Placed | None:
         """None when it lies there unchanged and stays."""
@@ -145,8 +174,9 @@ class _Resend:
                 raise NameTaken(item.path, item.sha256)
             if not self.again:
                 return None
-            self._refuse_lost_lease()
+            self._begin(item)
             connection.session().remove(item.path)
+        self._begin(item)
         conditions = Conditions(self.feed.settings.upload, self.held.still_ours)
         return Placement(item, Unrecorded(), connection, conditions).place()
 
@@ -162,6 +192,25 @@ class _Resend:
             # May write and list, not read.
             return size is not None
 
-    def _refuse_lost_lease(self) -> None:
+    def _begin(self, item: Item) -> None:
+        """Before anything that cannot be taken back."""
         if not self.held.still_ours():
             raise LeaseLost(self.file["name"])
+        if self.begun:
+            return
+        with self.outbound.ledger.transaction() as transaction:
+            resends.note_resend_begun(
+                transaction, self.file, by=self.actor, approved_by=self.approved_by, reason=self.reason, name=item.name
+            )
+        self.begun = True
+
+    def _end(self, *, fault: str | None, server_key: str | None) -> None:
+        """How it ended; nothing where nothing was begun."""
+        if not self.begun:
+            return
+        with self.outbound.ledger.transaction() as transaction:
+            resends.note_resend_ended(
+                transaction, self.file, by=self.actor, approved_by=self.approved_by, reason=self.reason,
+                sent=self.sent, fault=fault, server_key=server_key,
+            )  # fmt: skip
+        self.begun = False

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from mlc_dagster.alerts.sending import Alerts
 from mlc_dagster.exports.calendar import check_schedule
+from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.exports.layouts.loading import load_layout, open_writer
 from mlc_dagster.exports.naming import check_template
 from mlc_dagster.exports.outbound import Feed, Outbound
+from mlc_dagster.exports.places import SharedPath, refuse_shared_paths
 from mlc_dagster.exports.writing import Writer
+from mlc_dagster.fusion.account import fusion_account
 from mlc_dagster.fusion.client import Exchange, FusionClient
 from mlc_dagster.ledger.archive import LocalArchive
 from mlc_dagster.ledger.database import Ledger
@@ -40,10 +43,10 @@ def connect_outbound(
         SecretError: a reference cannot be resolved.
     """
     wanted = settings.exports if only is None else [entry for entry in settings.exports if entry.name in only]
-    _refuse_unknown(settings, only)
+    refuse_unknown_feeds(settings, only)
 
     def client(report: Callable[[Exchange], None]) -> AbstractAsyncContextManager[FusionClient]:
-        return FusionClient(settings.fusion, secrets.resolve(settings.fusion.client_secret), report=report)
+        return fusion_account(settings, secrets, report=report)
 
     return Outbound(
         settings=settings,
@@ -63,10 +66,12 @@ def check_feed(settings: Settings, entry: ExportSettings) -> None:
     """
     writer = _writer_of(settings, entry)
     check_template(entry.file_name or writer.file_name, feed=entry.name, extension=writer.identity.extension)
+    _refuse_shared_paths(settings, entry, writer)
     check_schedule(entry.schedule, root=settings.root)
 
 
-def _refuse_unknown(settings: Settings, only: Collection[str] | None) -> None:
+def refuse_unknown_feeds(settings: Settings, only: Collection[str] | None) -> None:
+    """Raise SettingsError when mlc.yaml has no feed at all, or none of such a name."""
     known = [entry.name for entry in settings.exports]
     source = str(settings.root / "mlc.yaml")
     if not known:
@@ -77,7 +82,22 @@ def _refuse_unknown(settings: Settings, only: Collection[str] | None) -> None:
 
 
 def _feed(settings: Settings, secrets: SecretResolver, entry: ExportSettings) -> Feed:
-    return Feed(entry, _writer_of(settings, entry), partial(_session, entry.sftp, secrets))
+    writer = _writer_of(settings, entry)
+    _refuse_shared_paths(settings, entry, writer)
+    return Feed(entry, writer, partial(_session, entry.sftp, secrets))
+
+
+def _refuse_shared_paths(settings: Settings, entry: ExportSettings, writer: Writer) -> None:
+    def writer_of(other: ExportSettings) -> Writer | None:
+        try:
+            return _writer_of(settings, other)
+        except (SettingsError, LayoutError):
+            return None
+
+    try:
+        refuse_shared_paths(settings, entry, writer, writer_of)
+    except SharedPath as shared:
+        raise SettingsError(str(settings.root / "mlc.yaml"), [str(shared)]) from None
 
 
 def _session(sftp: SftpSettings, secrets: SecretResolver) -> AbstractContextManager[SftpSession]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from mlc_dagster.fusion.records import Content, Read
 
@@ -101,6 +101,12 @@ class LayoutIdentity:
     """With the dot, before compression."""
 
 
+class ByteSink(Protocol):
+    """What a file is written to."""
+
+    def write(self, block: bytes, /) -> int: ...
+
+
 class Writer(Protocol):
     """A layout made ready for one feed."""
 
@@ -129,6 +135,6 @@ class Writer(Protocol):
         """How many control numbers of each level a file with these groups needs."""
         ...
 
-    def assemble(self, parts: Sequence[Part], frame: Frame, target: BinaryIO) -> None:
+    def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Write the whole file: frame and bodies."""
         ...

@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import NamedTuple, cast
 
 import httpx
@@ -21,17 +22,23 @@ from mlc_dagster.fusion.errors import (
     FusionError,
     NotAuthorised,
     OutcomeUnknown,
+    Redirected,
     Refused,
 )
+from mlc_dagster.vault import mask
+from mlc_dagster.visible import visible
 
+MAX_READ = 16 * 1024
+"""Bytes of an answer without structure that are looked at."""
 MAX_TEXT = 1000
+_MAX_CODE = 100
 MAX_DETAILS = 50
 NOTHING_SAID = "the answer has no text"
 
 ACCESS_STATUSES = frozenset({403, 404, 405, 406, 415})
 BUSY_STATUSES = frozenset({429, 503})
 
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 _CODE = re.compile(r"\(([A-Z][A-Z0-9_]*-\d{3,})\)|^([A-Z][A-Z0-9_]*-\d{3,})\s*:")
 
 
@@ -42,16 +49,19 @@ class Answer(NamedTuple):
     headers: httpx.Headers
     content: bytes
 
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {len(self.content)} bytes)"
+
 
 def read_details(answer: Answer) -> tuple[ErrorDetail, ...]:
     """What an error answer says; always at least one entry, with texts of at most MAX_TEXT characters."""
     try:
         document: object = msgspec.json.decode(answer.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        details = list(_from_text(answer))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _from_text(answer)
     else:
-        details = list(_from_document(document))
-    return tuple(details[:MAX_DETAILS]) or (ErrorDetail(None, None, NOTHING_SAID),)
+        found = _from_document(document)
+    return tuple(islice(found, MAX_DETAILS)) or (ErrorDetail(None, None, NOTHING_SAID),)
 
 
 def write_failure(answer: Answer, *, where: str, now: dt.datetime) -> FusionError | None:
@@ -71,7 +81,9 @@ def refusal(answer: Answer, *, where: str) -> FusionError:
     """The error for a redirect or a 4xx that no rule above took."""
     if answer.status == 401:
         return NotAuthorised(f"HTTP 401: {read_details(answer)[0].text}", where=where)
-    if answer.status in ACCESS_STATUSES or answer.status < 400:
+    if 300 <= answer.status < 400:
+        return Redirected(answer.status, answer.headers.get("location", ""), where=where)
+    if answer.status in ACCESS_STATUSES:
         return AccessRefused(answer.status, read_details(answer), where=where)
     return BusinessRefusal(answer.status, read_details(answer), where=where)
 
@@ -94,15 +106,16 @@ def retry_after(answer: Answer, now: dt.datetime) -> float | None:
 def _http_date(value: str) -> dt.datetime | None:
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
+        # Whatever the header is: dates that are none, years and zones beyond any calendar.
         return None
     return moment.replace(tzinfo=moment.tzinfo or dt.UTC)
 
 
-def _from_document(document: object) -> Iterator[ErrorDetail]:
+def _from_document(document: object, levels: int = 3) -> Iterator[ErrorDetail]:
     if isinstance(document, list):
-        for entry in cast("list[object]", document):
-            yield from _from_document(entry)
+        for entry in cast("list[object]", document) if levels else ():
+            yield from _from_document(entry, levels - 1)
     elif isinstance(document, dict):
         yield from _from_object(cast("dict[str, object]", document))
     elif isinstance(document, str) and document.strip():
@@ -121,7 +134,7 @@ def _from_object(document: dict[str, object]) -> Iterator[ErrorDetail]:
                 code = _first(fields, "o:errorCode", "code") or (own_code if len(listed) == 1 else None)
                 yield _detail(text, code, _first(fields, "o:errorPath", "path"))
             elif entry:
-                yield _detail(str(entry), own_code, None)
+                yield _detail(entry if isinstance(entry, str) else None, own_code, None)
         return
     text = _first(document, "detail", "error_description", "message", "title", "error")
     if text is not None or own_code is not None:
@@ -137,7 +150,8 @@ def _first(fields: dict[str, object], *names: str) -> str | None:
 
 
 def _from_text(answer: Answer) -> Iterator[ErrorDetail]:
-    text = answer.content.decode("utf-8", "replace")
+    # The rest of a page of megabytes says nothing more, and looking for its markup would take minutes.
+    text = answer.content[:MAX_READ].decode("utf-8", "replace")
     if "html" in answer.headers.get("content-type", "").lower() or text.lstrip()[:1] == "<":
         text = html.unescape(_MARKUP.sub(" ", text))
         if text.strip():
@@ -152,11 +166,18 @@ def _from_text(answer: Answer) -> Iterator[ErrorDetail]:
 
 
 def _detail(text: str | None, code: str | None, path: str | None) -> ErrorDetail:
-    text = " ".join((text or NOTHING_SAID).split())
+    # It goes to people, into logs and into databases that keep no NUL.
+    # Masked once more: decoded from JSON and markup, a repeated secret reads otherwise than in the bytes. Before a cut.
+    text = visible(" ".join(mask((text or NOTHING_SAID)[:MAX_READ]).split()))
     if code is None:
         found = list(_CODE.finditer(text))
         code = (found[-1][1] or found[-1][2]) if found else None
     elif code.isdigit():
         code = f"JBO-{code}"
-    shown = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-    return ErrorDetail(code, path, shown)
+    named, at = (value and mask(value) for value in (code, path))
+    return ErrorDetail(named and _cut(named, _MAX_CODE), at and _cut(at, MAX_TEXT), _cut(text, MAX_TEXT))
+
+
+def _cut(text: str, length: int) -> str:
+    shown = visible(text)
+    return shown if len(shown) <= length else shown[: length - 1] + "…"

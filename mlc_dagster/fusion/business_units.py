@@ -9,6 +9,7 @@ import msgspec
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.lookup import all_rows
+from mlc_dagster.fusion.wire import Id
 
 
 class BusinessUnit(msgspec.Struct, frozen=True):
@@ -19,7 +20,7 @@ class BusinessUnit(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, rename="pascal"):
-    business_unit_id: int
+    business_unit_id: Id
     business_unit_name: str | None = None
     name: str | None = None
 

@@ -22,6 +22,7 @@ from mlc_dagster.fusion.errors import BusinessRefusal, FusionError, ResponseInva
 from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.paging import collection_params
 from mlc_dagster.fusion.q import all_of
+from mlc_dagster.fusion.wire import Id, decoded
 
 RowT = TypeVar("RowT")
 
@@ -43,10 +44,10 @@ class CountedPage(msgspec.Struct, Generic[RowT], rename="camel"):
     """A page with the count of the whole collection, where it was asked for; an estimate, by Oracle's own words."""
 
     items: list[RowT] | None = None
-    count: int | None = None
+    count: Id | None = None
     has_more: bool | None = None
-    limit: int | None = None
-    total_results: int | None = None
+    limit: Id | None = None
+    total_results: Id | None = None
 
 
 class ChildDatesRefused(FusionError):
@@ -105,7 +106,7 @@ def counted_page(row_type: Any, answer: Answer, where: str) -> CountedPage[Any]:
         ResponseInvalid: not a page of such rows.
     """
     try:
-        page = _decoder(row_type).decode(answer.content)
+        page = decoded(_decoder(row_type), answer.content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         msg = f"HTTP {answer.status} is not a page of this collection: {error}"
         raise ResponseInvalid(msg, where=where) from None

@@ -18,7 +18,7 @@ from mlc_dagster.fusion.levels import Dated, Level, make_lines_plain
 from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.paging import collection_params
 from mlc_dagster.fusion.records import JournalLine
-from mlc_dagster.fusion.wire import DEFAULT_LIMIT, Page, nested_rows
+from mlc_dagster.fusion.wire import DEFAULT_LIMIT, Page, decoded, nested_rows
 
 EXPANDED_LIMIT = 100
 """Rows of a page that brings its children along: answers of a few megabytes at most."""
@@ -173,4 +173,4 @@ def _decode_nested(row_type: Any, raw: msgspec.Raw) -> Page[Any] | list[Any] | N
     decoder = _NESTED.get(row_type)
     if decoder is None:
         decoder = _NESTED[row_type] = msgspec.json.Decoder(Page[row_type] | list[row_type] | None, strict=False)
-    return decoder.decode(raw)
+    return decoded(decoder, bytes(raw))

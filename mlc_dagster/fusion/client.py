@@ -24,10 +24,14 @@ from mlc_dagster.fusion.errors import (
     OutcomeUnknown,
     RemoteDown,
     ResponseInvalid,
+    Untrusted,
 )
+from mlc_dagster.fusion.grants import grant_of
+from mlc_dagster.fusion.login import BasicLogin, FusionCredentials, Login
 from mlc_dagster.fusion.pacing import Limiter
 from mlc_dagster.fusion.paging import collection_params, query_string, read_pages
 from mlc_dagster.fusion.q import MAX_URL
+from mlc_dagster.fusion.tls import trusted_context
 from mlc_dagster.fusion.token import Tokens
 from mlc_dagster.fusion.transport import Exchange, Transport, TransportFailure
 from mlc_dagster.settings import FusionSettings
@@ -66,24 +70,43 @@ class FusionClient:
     def __init__(
         self,
         settings: FusionSettings,
-        client_secret: str,
+        credentials: FusionCredentials,
         *,
         report: Callable[[Exchange], None] | None = None,
         seams: Seams | None = None,
     ) -> None:
-        """``report`` is called for every HTTP request, those to the token endpoint included; it must not raise."""
+        """``report`` is called for every HTTP request, those to the token endpoint included; it must not raise.
+
+        Raises:
+            SettingsError: a key or a certificate cannot be used.
+        """
         seams = seams or Seams()
         self.settings = settings
         self.limiter = Limiter(settings.max_in_flight, clock=seams.clock)
         self._seams = seams
         self._transport = Transport(
-            (settings.base_url, settings.token_url), connections=settings.max_in_flight + 1, report=report
+            (settings.base_url, settings.token_url) if settings.token_url else (settings.base_url,),
+            connections=settings.max_in_flight + 1,
+            tls=trusted_context(settings, credentials.client_key, credentials.client_key_passphrase),
+            report=report,
         )
         self._backoff = Backoff(retry_after_cap=settings.retry_after_cap, sleep=seams.sleep, draw=seams.draw)
-        self._tokens = Tokens(settings, client_secret, self._transport, backoff=self._backoff, clock=seams.clock)
+        self._login = self._login_of(credentials)
 
     def __repr__(self) -> str:
-        return f"FusionClient({self.settings.base_url!r}, client_id={self.settings.client_id!r})"
+        return f"FusionClient({self.settings.base_url!r}, user={self.settings.posting_user!r})"
+
+    def _login_of(self, credentials: FusionCredentials) -> Login:
+        if self.settings.auth == "basic":
+            return BasicLogin(self.settings.posting_user, credentials.password or "")
+        return Tokens(
+            self.settings,
+            grant_of(self.settings, credentials),
+            self._transport,
+            backoff=self._backoff,
+            clock=self._seams.clock,
+            now=self._seams.now,
+        )
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -92,7 +115,7 @@ class FusionClient:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._tokens.close()
+        await self._login.close()
         await self._transport.__aexit__(exc_type, exc, traceback)
 
     async def read(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
@@ -101,7 +124,8 @@ class FusionClient:
         Raises:
             RemoteDown: still 408, 409, 429, 5xx or no answer after the last attempt.
             NotAuthorised, AccessRefused, BusinessRefusal: at once.
-            ResponseInvalid: success without content.
+            Untrusted: at once.
+            ResponseInvalid: success without content, or with more than max_response_bytes.
         """
         where = f"GET {path}"
         target = self._target(path, params)
@@ -113,6 +137,11 @@ class FusionClient:
                 answer = await self._exchange("GET", target, headers, attempt=attempt)
             except TransportFailure as failure:
                 reason = failure.reason
+                if failure.kind == "untrusted":
+                    raise Untrusted(reason, where=where) from failure
+                if failure.kind == "too_large":
+                    limit = "fusion.max_response_bytes; raise it, or lower fusion.page_size"
+                    raise ResponseInvalid(f"{reason}, the limit of {limit}", where=where) from failure
             else:
                 if answer.status == 200:
                     return answer
@@ -156,7 +185,7 @@ class FusionClient:
             raise NotSent(failure.reason, where=where) from failure
         error = answers.write_failure(answer, where=where, now=self._seams.now())
         if error is not None:
-            raise error
+            raise self._with_remedy(error)
         return answer
 
     def pages(
@@ -203,23 +232,21 @@ class FusionClient:
         body: bytes | None = None,
         before_first_byte: Callable[[], None] | None = None,
     ) -> Answer:
-        async def send(token: str) -> Answer:
+        async def send(authorization: str) -> Answer:
             return await self._transport.send(
                 method,
                 target,
-                headers={**headers, "Authorization": f"Bearer {token}"},
+                headers={**headers, "Authorization": authorization},
                 deadline=self.settings.request_timeout,
+                max_bytes=self.settings.max_response_bytes,
                 attempt=attempt,
                 body=body,
                 before_first_byte=before_first_byte,
             )
 
         async with self.limiter.slot() as slot:
-            token = await self._tokens.current()
             try:
-                answer = await send(token)
-                if answer.status == 401:
-                    answer = await send(await self._tokens.after_refusal(token))
+                answer = await self._login.signed(send)
             except TransportFailure:
                 slot.answered(refused=True)
                 raise
@@ -229,11 +256,16 @@ class FusionClient:
                 self.limiter.pause(wait)
         return answer
 
+    def _with_remedy(self, error: Exception) -> Exception:
+        if isinstance(error, NotAuthorised):
+            return NotAuthorised(error.reason, where=error.where, remedy=self._login.remedy)
+        return error
+
     async def _read_failure(self, answer: Answer, target: str, where: str) -> Exception:
         if 200 <= answer.status < 300:
             return ResponseInvalid(f"HTTP {answer.status} to a read", where=where)
         if answer.status != 406:
-            return answers.refusal(answer, where=where)
+            return self._with_remedy(answers.refusal(answer, where=where))
         # Some resources answer 406 with nothing in it to the version header and the error type together; asked
         # plainly they say what is wrong. The plain answer is for the message only: its rows would be another version's.
         try:

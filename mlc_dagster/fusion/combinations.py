@@ -13,7 +13,7 @@ import msgspec
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.lookup import rows_by_key
 from mlc_dagster.fusion.q import equals
-from mlc_dagster.fusion.wire import YesNo, day, flag
+from mlc_dagster.fusion.wire import Id, YesNo, day, flag
 
 PATH = "accountCombinationsLOV"
 ID = "_CODE_COMBINATION_ID"
@@ -34,7 +34,7 @@ class Combination(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, rename="pascal", kw_only=True):
-    combination_id: int = msgspec.field(name=ID)
+    combination_id: Id = msgspec.field(name=ID)
     account_type: str | None = None
     enabled_flag: YesNo = None
     detail_posting_allowed_flag: YesNo = None

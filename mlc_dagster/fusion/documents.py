@@ -2,7 +2,7 @@
 
 Documents whose children all came along are made at once; the others are completed side by side, a bounded number at a
 time, so that memory holds a few documents and no more. Every generator closes those that it reads from: a caller who
-stops leaves no request under way.
+stops leaves no request under way. One document that cannot be read is the caller's to set aside; the others come.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -30,6 +30,17 @@ ResultT = TypeVar("ResultT")
 
 IN_THE_AIR = 8
 """Documents that are completed side by side; each is in memory until it is whole."""
+
+
+class Unreadable(NamedTuple):
+    """A document that contradicts itself on every reading, or has a value that is none."""
+
+    fusion_id: int
+    text: str
+
+
+SetAside = Callable[[Unreadable], None]
+"""Told of a document that cannot be read; its neighbours are. Without it such a document ends the whole read."""
 
 
 class Node:
@@ -92,23 +103,37 @@ class Source:
 
 
 async def changed(
-    client: FusionClient, source: Source, start: dt.datetime, end: dt.datetime, *, child_dates: bool
+    client: FusionClient,
+    source: Source,
+    start: dt.datetime,
+    end: dt.datetime,
+    *,
+    child_dates: bool,
+    set_aside: SetAside | None = None,
 ) -> AsyncGenerator[list[Read], None]:
     """Whole records of which any part changed in ``[start, end)``, each once.
 
     Raises:
         ChildDatesRefused: the environment does not know the LastUpdateDate of a child level.
-        DocumentMoved, ResponseInvalid, FusionError.
+        ResponseInvalid: a page is none; without ``set_aside`` also one document that cannot be read.
+        FusionError: as ``FusionClient.read``.
     """
     # First the children: a refusal comes before anything was read. A document that is changed in between moves out of
     # the window and belongs to a later one.
     by_children = await _changed_below(client, source, start, end) if child_dates else set[int]()
     q = between("LastUpdateDate", start, end)
-    async with aclosing(_completed(client, source, _pages(client, source, q))) as by_themselves:
+
+    def aside(found: Unreadable) -> None:
+        by_children.discard(found.fusion_id)
+        if set_aside is not None:
+            set_aside(found)
+
+    pages = _pages(client, source, q)
+    async with aclosing(_completed(client, source, pages, aside if set_aside else None)) as by_themselves:
         async for reads in by_themselves:
             by_children.difference_update(read.fusion_id for read in reads)
             yield reads
-    async with aclosing(by_id(client, source, by_children)) as by_children_alone:
+    async with aclosing(by_id(client, source, by_children, set_aside=set_aside)) as by_children_alone:
         async for reads in by_children_alone:
             yield reads
 
@@ -118,8 +143,10 @@ async def listed(client: FusionClient, source: Source, start: dt.datetime, end: 
     return await _listed(client, source, between("LastUpdateDate", start, end))
 
 
-async def by_id(client: FusionClient, source: Source, fusion_ids: Collection[int]) -> AsyncGenerator[list[Read], None]:
-    """Whole records by the id of their top-level row; gone ones are absent."""
+async def by_id(
+    client: FusionClient, source: Source, fusion_ids: Collection[int], *, set_aside: SetAside | None = None
+) -> AsyncGenerator[list[Read], None]:
+    """Whole records by the id of their top-level row; gone ones are absent. Raises as ``changed``."""
     ids = sorted(set(fusion_ids))
     if not ids:
         return
@@ -137,7 +164,7 @@ async def by_id(client: FusionClient, source: Source, fusion_ids: Collection[int
                 for page in pages_of_group:
                     yield page
 
-    async with aclosing(_completed(client, source, pages())) as completed:
+    async with aclosing(_completed(client, source, pages(), set_aside)) as completed:
         async for reads in completed:
             yield reads
 
@@ -224,9 +251,21 @@ def _id_row(id_attribute: str) -> type[msgspec.Struct]:
 
 
 async def _completed(
-    client: FusionClient, source: Source, pages: AsyncGenerator[list[Any], None]
+    client: FusionClient, source: Source, pages: AsyncGenerator[list[Any], None], set_aside: SetAside | None
 ) -> AsyncGenerator[list[Read], None]:
     """Pages of top-level rows as whole documents, those first whose children came along."""
+
+    def fault(row: Any, error: ResponseInvalid) -> list[Read]:
+        if set_aside is None:
+            raise error
+        set_aside(Unreadable(source.id_of(row), str(error)))
+        return []
+
+    async def completed_or_aside(node: Node, missing: list[Missing]) -> list[Read]:
+        try:
+            return await _document(client, source, node, missing)
+        except ResponseInvalid as error:
+            return fault(node.row, error)
 
     async def work() -> AsyncGenerator[Coroutine[Any, Any, list[Read]], None]:
         async with aclosing(pages):
@@ -234,11 +273,15 @@ async def _completed(
                 ready: list[Read] = []
                 for row in page:
                     node = Node(source.top, row)
-                    missing = _open(node, source.path)
+                    missing: list[Missing] = []
+                    try:
+                        missing = _open(node, source.path)
+                        ready += [] if missing else source.reads(node)
+                    except ResponseInvalid as error:
+                        ready += fault(row, error)
+                        continue
                     if missing:
-                        yield _document(client, source, node, missing)
-                    else:
-                        ready += source.reads(node)
+                        yield completed_or_aside(node, missing)
                 if ready:
                     yield _given(ready)
 

@@ -5,6 +5,7 @@ Every request ends in a value or in one of these; nothing of httpx or aiohttp re
 """
 
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 
 class ErrorDetail(NamedTuple):
@@ -57,21 +58,30 @@ class Refused(FusionError):
 class NotAuthorised(FusionError):
     """401 also with a fresh token, or the token endpoint refused the credentials. Nothing was done."""
 
-    def __init__(self, reason: str, *, where: str = "") -> None:
+    def __init__(self, reason: str, *, where: str = "", remedy: str = "") -> None:
         self.reason = reason
-        super().__init__(
-            f"{reason}; check client_id, client_secret and scope, and that a Fusion user of that name exists",
-            where=where,
-        )
+        super().__init__(f"{reason}; {remedy or 'check how fusion: signs in'}", where=where)
 
 
 class AccessRefused(FusionError):
-    """403, 404, 405, 406, 415 or a redirect: the address, the role or the settings are wrong, not one document."""
+    """403, 404, 405, 406, 415 or ``Redirected``: the address, the role or the settings are wrong, not one document."""
 
     def __init__(self, status: int, details: tuple[ErrorDetail, ...] = (), *, where: str = "") -> None:
         self.status = status
         self.details = details
-        super().__init__(f"{_ACCESS.get(status, _REDIRECT)} (HTTP {status}){_joined(details)}", where=where)
+        meaning = _ACCESS.get(status, "the resource is elsewhere")
+        super().__init__(f"{meaning} (HTTP {status}){_joined(details)}", where=where)
+
+
+class Redirected(AccessRefused):
+    """A redirect. It is never followed: whatever signs the request would go where some answer says."""
+
+    def __init__(self, status: int, location: str, *, where: str = "", setting: str = "fusion.base_url") -> None:
+        self.target = _without_query(location)
+        super().__init__(status, where=where)
+        to = f" to {self.target}" if self.target else ""
+        self.text = f"the address answers with a redirect{to} (HTTP {status}), which is not followed; check {setting}"
+        self.args = (f"{where}: {self.text}" if where else self.text,)
 
 
 class BusinessRefusal(FusionError):
@@ -99,6 +109,15 @@ class RemoteDown(FusionError):
         super().__init__(f"Fusion does not answer, {reason}; try again later", where=where)
 
 
+class Untrusted(RemoteDown):
+    """The other side's TLS certificate or version is not acceptable, or it does not accept ours; nothing was sent."""
+
+    def __init__(self, reason: str, *, where: str = "") -> None:
+        super().__init__(reason, where=where)
+        self.text = f"no trusted connection, {reason}"
+        self.args = (f"{where}: {self.text}" if where else self.text,)
+
+
 class ResponseInvalid(FusionError):
     """A read was answered with success but not in the documented shape."""
 
@@ -118,7 +137,6 @@ class NotPlain(ValueError):
         )
 
 
-_REDIRECT = "the address answers with a redirect; check fusion.base_url"
 _ACCESS = {
     403: "the Fusion user lacks the privilege or data access",
     404: "no such resource; check fusion.base_url and the user's privileges",
@@ -126,6 +144,18 @@ _ACCESS = {
     406: "the resource does not offer the requested representation; check fusion.framework_version",
     415: "the resource does not accept this content type",
 }
+
+
+def _without_query(location: str) -> str:
+    """Scheme, host and path: what stands behind them may be a token."""
+    try:
+        parts = urlsplit(location.strip())
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that is none"
+    place = f"{parts.scheme}://{host}{port}{parts.path}" if host else parts.path
+    return "".join(character for character in place if character.isprintable())[:200]
 
 
 def _joined(details: tuple[ErrorDetail, ...]) -> str:

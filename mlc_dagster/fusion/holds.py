@@ -7,7 +7,7 @@ import msgspec
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.lookup import rows_by_key
-from mlc_dagster.fusion.wire import instant
+from mlc_dagster.fusion.wire import Id, instant
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, rename="pascal"):
-    hold_id: int
+    hold_id: Id
     invoice_number: str
     hold_name: str
     business_unit: str | None = None

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from mlc_dagster.fusion.wire import Nested, YesNo, day, flag, instant, money, nested_rows
+from mlc_dagster.fusion.wire import Id, Nested, YesNo, day, flag, instant, money, nested_rows
 
 
 class LineRecord(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class InvoiceRecord(msgspec.Struct, frozen=True, kw_only=True):
 class LineRow(msgspec.Struct, rename="pascal"):
     """A line on the wire."""
 
-    line_number: int
+    line_number: Id
     line_amount: Decimal | None = None
     line_type: str | None = None
     description: str | None = None
@@ -84,7 +84,7 @@ class LineRow(msgspec.Struct, rename="pascal"):
 class InvoiceRow(msgspec.Struct, rename="pascal", kw_only=True):
     """An invoice on the wire."""
 
-    invoice_id: int
+    invoice_id: Id
     invoice_number: str | None = None
     business_unit: str | None = None
     supplier: str | None = None

@@ -7,6 +7,7 @@ Fusion has no idempotency key: whoever creates must be able to prove absence fir
 import base64
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
+from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from mlc_dagster.fusion.invoice_rows import HEADER_FIELDS, InvoiceRecord, Invoic
 from mlc_dagster.fusion.lookup import all_rows, rows_by_key, together
 from mlc_dagster.fusion.paging import collection_params
 from mlc_dagster.fusion.q import any_of, chunked, encoded_length, equals, is_plain
-from mlc_dagster.fusion.wire import has_more_children, item_of, nested_rows
+from mlc_dagster.fusion.wire import Id, has_more_children, item_of, nested_rows
 
 __all__ = ["Attachment", "Control", "Found", "InvoiceRecord", "LineRecord"]
 
@@ -46,7 +47,7 @@ class Found(NamedTuple):
 class Attachment(msgspec.Struct, frozen=True, rename="pascal"):
     """A file attached to an invoice; its contents are not read."""
 
-    attachment_id: int | None = msgspec.field(default=None, name="AttachedDocumentId")
+    attachment_id: Id | None = msgspec.field(default=None, name="AttachedDocumentId")
     file_name: str | None = None
     title: str | None = None
     category: str | None = None
@@ -102,6 +103,21 @@ async def find_by_supplier(
     return found._replace(
         rows=[row for row in found.rows if row.supplier_number == supplier_number and row.invoice_date == invoice_date]
     )
+
+
+async def find_by_amount(
+    client: FusionClient, invoice_date: dt.date, amount: Decimal, control: Control | None
+) -> Found:
+    """All invoices of one date and amount, for those whose number or supplier may have been changed in Fusion.
+
+    Raises:
+        NotPlain: the control's number cannot be put into a question.
+    """
+    q = f"InvoiceDate='{invoice_date.isoformat()}' and InvoiceAmount={amount:f}"
+    if control is not None:
+        q = f"({q}) or {equals('InvoiceNumber', control.number)}"
+    found = _found([await _headers(client, q)], control, wanted=None)
+    return found._replace(rows=[row for row in found.rows if (row.invoice_date, row.amount) == (invoice_date, amount)])
 
 
 async def any_invoice(client: FusionClient, business_unit: str) -> InvoiceRecord | None:

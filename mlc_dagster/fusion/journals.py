@@ -7,6 +7,7 @@ Headers and lines have opaque keys. A header's running totals prove that its lin
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from mlc_dagster.fusion.documents import Node, Source
 from mlc_dagster.fusion.levels import Level, latest
 from mlc_dagster.fusion.records import Journal, JournalLine, Read, Record
-from mlc_dagster.fusion.wire import instant
+from mlc_dagster.fusion.wire import instant, money
 
 NAME = "journals"
 
@@ -34,14 +35,15 @@ class _Batch(Record, frozen=True, kw_only=True):
 
 # As money.total, in one go: the sum of every journal's lines is taken, and one that would round raises.
 _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+_debit_of, _credit_of = attrgetter("entered_dr"), attrgetter("entered_cr")
 
 
 def _totals_differ(header: Any, lines: Sequence[JournalLine]) -> str | None:
-    dr, cr = header.running_total_dr, header.running_total_cr
+    dr, cr = money(header.running_total_dr), money(header.running_total_cr)
     with localcontext(_EXACT):
-        if dr is not None and dr != sum([line.entered_dr for line in lines if line.entered_dr is not None]):
+        if dr is not None and dr != sum([amount for amount in map(_debit_of, lines) if amount is not None]):
             return _difference(header, len(lines), "RunningTotalDr", dr)
-        if cr is not None and cr != sum([line.entered_cr for line in lines if line.entered_cr is not None]):
+        if cr is not None and cr != sum([amount for amount in map(_credit_of, lines) if amount is not None]):
             return _difference(header, len(lines), "RunningTotalCr", cr)
     # Only both sides together prove that nothing is missing.
     return None if dr is None or cr is None else ""
@@ -64,7 +66,15 @@ HEADERS = Level(
     without=frozenset(field.name for field in msgspec.structs.fields(_Batch)),
     extra=(("running_total_dr", "RunningTotalDr", Decimal), ("running_total_cr", "RunningTotalCr", Decimal)),
 )
-BATCHES = Level("journalBatches", _Batch, ("batch_id",), "JeBatchId:asc", children=(HEADERS,))
+POSTED, UNPOSTED = "P", "U"
+
+
+def _posted_or_not(row: Any) -> dict[str, Any]:
+    """Fusion's other codes (selected, under way, failed) come and go without the journal changing."""
+    return {} if row.status is None or row.status == POSTED else {"status": UNPOSTED}
+
+
+BATCHES = Level("journalBatches", _Batch, ("batch_id",), "JeBatchId:asc", children=(HEADERS,), made=_posted_or_not)
 
 
 def _reads(batch: Node) -> list[Read]:

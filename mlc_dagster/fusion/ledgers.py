@@ -6,15 +6,16 @@ import msgspec
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.lookup import rows_by_name
+from mlc_dagster.fusion.wire import Id
 
 
 class Ledger(msgspec.Struct, frozen=True, rename="pascal"):
     """A ledger. ``currency`` is an ISO code."""
 
-    ledger_id: int
+    ledger_id: Id
     name: str
     currency: str = msgspec.field(name="CurrencyCode")
-    chart_of_accounts_id: int
+    chart_of_accounts_id: Id
 
 
 async def read_ledgers(client: FusionClient, names: Collection[str]) -> dict[str, Ledger]:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, cast, get_args
+from typing import Any, Optional, cast, get_args
 
 import msgspec
 from msgspec.structs import FieldInfo
 
 from mlc_dagster.fusion.client import path_below_root
 from mlc_dagster.fusion.records import JournalLine, Record, plain
-from mlc_dagster.fusion.wire import YesNo, day, flag, instant, money
+from mlc_dagster.fusion.wire import MOST_WHOLE, Id, YesNo, day, flag, instant, money
 
 
 class Link(msgspec.Struct):
@@ -51,6 +51,7 @@ class Dated(msgspec.Struct, rename="pascal"):
     last_update_date: str | None = None
 
 
+_MAYBE_ID: Any = Optional[Id]  # noqa: UP045  A type to pass on, which "|" makes of no Annotated.
 _LAST_OF_PLAIN = "123456789"
 """What a plain decimal that is no whole number ends in."""
 
@@ -75,9 +76,11 @@ class Level:
     children: tuple["Level", ...] = ()
     flat: bool = False
     without: frozenset[str] = frozenset()
-    """Fields of the record that another level fills."""
+    """Fields of the record that no attribute of the row has: another level fills them, or ``made``."""
     extra: tuple[tuple[str, str, Any], ...] = ()
     """Further attributes to read: name of the field, name on the wire, type."""
+    made: Callable[[Any], dict[str, Any]] | None = None
+    """Fields of the record that are made of the whole row; they go before what the attributes say."""
     agrees: Agreement | None = None
     row: Any = field(init=False)
     """Type of the rows on the wire."""
@@ -140,6 +143,8 @@ class Level:
                     found[name] = value
             elif make is required_text:
                 found[name] = ""
+        if self.made is not None:
+            found.update(self.made(row))
         return found
 
 
@@ -151,7 +156,9 @@ def required_text(value: str | int) -> str:
 def amount(value: Decimal) -> Decimal:
     """``records.plain`` with a way past it for what is plain already, as nearly all amounts are."""
     text = str(value)
-    if text.isdigit() or (text[-1] in _LAST_OF_PLAIN and "E" not in text and "N" not in text):
+    if len(text) <= MOST_WHOLE and (
+        text.isdigit() or (text[-1] in _LAST_OF_PLAIN and "E" not in text and "N" not in text)
+    ):
         return value
     return plain(money(value) or Decimal(0))
 
@@ -170,7 +177,9 @@ def make_lines_plain(lines: Iterable[JournalLine]) -> None:
             if value is not None:
                 # As in ``amount``; a call for each of a million amounts would show.
                 text = str(value)
-                if not text.isdigit() and (text[-1] not in _LAST_OF_PLAIN or "E" in text or "N" in text):
+                if len(text) > MOST_WHOLE or (
+                    not text.isdigit() and (text[-1] not in _LAST_OF_PLAIN or "E" in text or "N" in text)
+                ):
                     _respell(line)
                     break
 
@@ -216,6 +225,8 @@ def _loose(column: FieldInfo) -> Any:
         return YesNo
     if dt.date in kinds:
         return str | None
+    if int in kinds:
+        return Id if column.required else _MAYBE_ID
     if str in kinds:
         # Numbers of documents and lines are text in one resource and numbers in the next.
         return str | int | None

@@ -8,7 +8,7 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import ResponseInvalid
 from mlc_dagster.fusion.lookup import all_rows
 from mlc_dagster.fusion.q import all_of, equals
-from mlc_dagster.fusion.wire import day
+from mlc_dagster.fusion.wire import Id, day
 
 PAYABLES = 200
 GENERAL_LEDGER = 101
@@ -26,7 +26,7 @@ class Period(msgspec.Struct, frozen=True):
 
 class _Row(msgspec.Struct, rename="pascal"):
     period_name_id: str
-    application_id: int
+    application_id: Id
     closing_status: str
     start_date: str
     end_date: str

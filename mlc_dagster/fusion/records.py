@@ -8,7 +8,8 @@ Attribute names: Oracle's REST resources of version 11.13.18.05.
 
 import datetime as dt
 import hashlib
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from typing import Any
 
 import msgspec
 
@@ -48,7 +49,7 @@ class Journal(Record, frozen=True, kw_only=True):
     batch_name: str | None = None
     batch_description: str | None = None
     status: str | None = None
-    """The batch's status code: ``P`` posted, ``U`` unposted."""
+    """``P`` posted, ``U`` not: how far posting has come in between moves on its own."""
     balance_type: str | None = msgspec.field(default=None, name="ActualFlagMeaning")
     source: str | None = msgspec.field(default=None, name="UserJeSourceName")
     posted_date: dt.date | None = None
@@ -171,7 +172,7 @@ class OrderSchedule(Record, frozen=True, kw_only=True):
     requested_delivery: dt.date | None = msgspec.field(default=None, name="RequestedDeliveryDate")
     promised_delivery: dt.date | None = msgspec.field(default=None, name="PromisedDeliveryDate")
     destination_type: str | None = msgspec.field(default=None, name="DestinationTypeCode")
-    status: str | None = msgspec.field(default=None, name="StatusCode")
+    canceled: bool = False
     distributions: tuple[OrderDistribution, ...] = msgspec.field(default=(), name="distributions")
 
 
@@ -188,7 +189,7 @@ class OrderLine(Record, frozen=True, kw_only=True):
     price: Decimal | None = None
     ordered: Decimal | None = None
     """Amount, in the order's currency."""
-    status: str | None = msgspec.field(default=None, name="StatusCode")
+    canceled: bool = False
     schedules: tuple[OrderSchedule, ...] = msgspec.field(default=(), name="schedules")
 
 
@@ -198,7 +199,8 @@ class PurchaseOrder(Record, frozen=True, kw_only=True):
     header_id: int = msgspec.field(name="POHeaderId")
     number: str = msgspec.field(name="OrderNumber")
     revision: int = 0
-    status: str | None = msgspec.field(default=None, name="StatusCode")
+    canceled: bool = False
+    """As of lines and schedules: what Fusion's status says beside it (open, received, closed) is ``OrderStatus``."""
     description: str | None = None
     legal_entity: str | None = msgspec.field(default=None, name="SoldToLegalEntity")
     business_unit: str | None = msgspec.field(default=None, name="ProcurementBU")
@@ -223,9 +225,15 @@ class PurchaseOrder(Record, frozen=True, kw_only=True):
     def record_id(self) -> str:
         return str(self.header_id)
 
-    @property
-    def canceled(self) -> bool:
-        return (self.status or "").upper() in ("CANCELED", "CANCELLED")
+
+class OrderStatus(Record, frozen=True, kw_only=True):
+    """What Fusion says of an order's progress. Not part of its content: receipts and invoices move it."""
+
+    code: str | None = msgspec.field(default=None, name="StatusCode")
+    lines: dict[int, str] = msgspec.field(default_factory=dict[int, str], name="lines")
+    """Code of each line, by POLineId."""
+    schedules: dict[int, str] = msgspec.field(default_factory=dict[int, str], name="schedules")
+    """Code of each schedule, by LineLocationId."""
 
 
 class SupplierPlace(Record, frozen=True, kw_only=True):
@@ -261,6 +269,7 @@ class SupplierRecord(Record, frozen=True, kw_only=True):
 
 
 Content = Journal | Invoice | PurchaseOrder | SupplierRecord
+Status = InvoiceStatus | OrderStatus
 
 KINDS: dict[str, type[Content]] = {
     "journals": Journal,
@@ -269,6 +278,9 @@ KINDS: dict[str, type[Content]] = {
     "suppliers": SupplierRecord,
 }
 """Source name, as in mlc.yaml, to what its records are."""
+
+STATUSES: dict[str, type[Status]] = {"invoices": InvoiceStatus, "purchase_orders": OrderStatus}
+"""Source name to what is read beside its records' content."""
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,7 +295,7 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     last_update_date: dt.datetime | None = None
     """Latest of the record's and its children's, UTC, by Fusion."""
     creation_date: dt.datetime | None = None
-    status: InvoiceStatus | None = None
+    status: Status | None = None
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
@@ -294,7 +306,12 @@ def canonical(content: Content) -> bytes:
     return _ENCODER.encode(content)
 
 
-def digest(canonical_content: bytes) -> str:
+def write_canonical(content: Content, target: bytearray) -> None:
+    """``canonical`` into a buffer in place of what it held: large documents need not find new memory each time."""
+    _ENCODER.encode_into(content, target)
+
+
+def digest(canonical_content: bytes | bytearray) -> str:
     """SHA-256 of a canonical content, hex: equal digests, equal content."""
     return hashlib.sha256(canonical_content).hexdigest()
 
@@ -302,6 +319,18 @@ def digest(canonical_content: bytes) -> str:
 def content_of(source: str, canonical_content: bytes) -> Content:
     """Inverse of ``canonical``; raises msgspec.DecodeError."""
     return _decoder(source).decode(canonical_content)
+
+
+def told_status(status: Status | None) -> dict[str, Any] | None:
+    """The status as plain JSON values; amounts are exact text."""
+    return None if status is None else msgspec.to_builtins(status, str_keys=True)
+
+
+def status_of(source: str, told: dict[str, Any] | None) -> Status | None:
+    """Inverse of ``told_status``; raises msgspec.ValidationError."""
+    if told is None or source not in STATUSES:
+        return None
+    return msgspec.convert(told, STATUSES[source], strict=False, str_keys=True)
 
 
 _DECODERS: dict[str, msgspec.json.Decoder[Content]] = {}
@@ -313,8 +342,15 @@ def _decoder(source: str) -> msgspec.json.Decoder[Content]:
     return _DECODERS[source]
 
 
+_EXACT = Context(prec=5_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
+"""Fusion's rates have some forty digits, more than Decimal's usual 28; what is longer than this raises."""
+
+
 def plain(value: Decimal) -> Decimal:
-    """The decimal in its one spelling: 100, 100.00 and 1E+2 are the same amount and must give the same hash."""
+    """The decimal in its one spelling: 100, 100.00 and 1E+2 are the same amount and must give the same hash.
+
+    No digit is lost: raises decimal.Inexact for more of them than any number of Fusion's has.
+    """
     if value == value.to_integral_value():
         return Decimal(int(value))
-    return value.normalize()
+    return value.normalize(_EXACT)

@@ -12,7 +12,7 @@ import msgspec
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.lookup import all_rows, rows_by_key, together
 from mlc_dagster.fusion.q import equals
-from mlc_dagster.fusion.wire import Nested, YesNo, day, flag, has_more_children, nested_rows
+from mlc_dagster.fusion.wire import Id, Nested, YesNo, day, flag, has_more_children, nested_rows
 
 PATH = "suppliers"
 EXPAND = "sites.assignments"
@@ -62,7 +62,7 @@ class _AssignmentRow(msgspec.Struct, rename="pascal"):
 
 
 class _SiteRow(msgspec.Struct, rename="pascal"):
-    supplier_site_id: int
+    supplier_site_id: Id
     supplier_site: str
     procurement_bu: str | None = msgspec.field(default=None, name="ProcurementBU")
     site_purpose_pay_flag: YesNo = None
@@ -73,7 +73,7 @@ class _SiteRow(msgspec.Struct, rename="pascal"):
 
 
 class _SupplierRow(msgspec.Struct, rename="pascal"):
-    supplier_id: int
+    supplier_id: Id
     supplier: str
     supplier_number: str
     status: str | None = None

@@ -1,11 +1,11 @@
-"""Access tokens by OAuth2 client credentials, from the identity domain of the Fusion environment.
+"""Access tokens by OAuth2, from the identity domain of the Fusion environment.
 
 One token serves all requests; it is renewed before it expires and when Fusion refuses it, by one request however
 many wait. The secret and the token stay inside: no repr, no error text carries them.
 """
 
 import asyncio
-import base64
+import datetime as dt
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -13,15 +13,20 @@ import msgspec
 
 from mlc_dagster.fusion.answers import BUSY_STATUSES, Answer, read_details
 from mlc_dagster.fusion.backoff import Backoff
-from mlc_dagster.fusion.errors import NotAuthorised, RemoteDown
+from mlc_dagster.fusion.errors import NotAuthorised, Redirected, RemoteDown, Untrusted
+from mlc_dagster.fusion.grants import Grant, TokenRequest
+from mlc_dagster.fusion.login import Send, scrubbed
 from mlc_dagster.fusion.transport import Transport, TransportFailure
 from mlc_dagster.fusion.wire import item_of
 from mlc_dagster.settings import FusionSettings
+from mlc_dagster.vault import SecretText
 
 RENEW_BEFORE = 300.0
 """Seconds before expiry at which a token is renewed."""
 
 ATTEMPTS = 4
+MAX_BYTES = 256 * 1024
+"""A token and its wrapping are a few kilobytes."""
 WHERE = "token endpoint"
 
 
@@ -29,11 +34,17 @@ class _TokenAnswer(msgspec.Struct):
     access_token: str
     expires_in: float = 3600.0
 
+    def __repr__(self) -> str:
+        return f"_TokenAnswer(expires_in={self.expires_in:g})"
+
 
 class _Held(msgspec.Struct):
     token: str
     renew_at: float
     expires_at: float
+
+    def __repr__(self) -> str:
+        return f"_Held(expires_at={self.expires_at:g})"
 
 
 class Tokens:
@@ -42,14 +53,18 @@ class Tokens:
     def __init__(
         self,
         settings: FusionSettings,
-        client_secret: str,
+        grant: Grant,
         transport: Transport,
         *,
         backoff: Backoff,
         clock: Callable[[], float],
+        now: Callable[[], dt.datetime],
     ) -> None:
+        """``now`` is the wall clock, which assertions carry."""
+        self.remedy = grant.remedy
         self._settings = settings
-        self._client_secret = client_secret
+        self._grant = grant
+        self._now = now
         self._transport = transport
         self._backoff = backoff
         self._clock = clock
@@ -59,12 +74,22 @@ class Tokens:
     def __repr__(self) -> str:
         return f"Tokens({self._settings.client_id!r})"
 
+    async def signed(self, send: Send) -> Answer:
+        """See ``login.Login``."""
+        token = await self.current()
+        answer = await send(f"Bearer {token}")
+        if answer.status == 401:
+            token = await self.after_refusal(token)
+            answer = await send(f"Bearer {token}")
+        return scrubbed(answer, (token,))
+
     async def current(self) -> str:
         """A token good for the next minutes.
 
         Raises:
             NotAuthorised: the endpoint refuses the credentials or the scope.
-            RemoteDown: the endpoint does not answer.
+            RemoteDown: the endpoint does not answer, or is not trusted.
+            Redirected: it is elsewhere.
         """
         held = self._held
         if held is not None and self._clock() < held.renew_at:
@@ -104,48 +129,56 @@ class Tokens:
             if attempt > 1:
                 await self._backoff.wait(attempt - 1)
             asked = self._clock()
+            request = self._grant.request(self._now())
             try:
-                answer = await self._ask(attempt)
+                answer = await self._ask(request, attempt)
             except TransportFailure as failure:
                 reason = failure.reason
+                if failure.kind == "untrusted":
+                    raise Untrusted(reason, where=WHERE) from failure
+                if failure.kind == "too_large":
+                    break
                 continue
+            # Before any text is cut: half a secret is one too.
+            answer = scrubbed(answer, request.secrets)
             if answer.status in BUSY_STATUSES or answer.status == 408 or answer.status >= 500:
                 reason = f"HTTP {answer.status}"
                 continue
+            if 300 <= answer.status < 400:
+                location = answer.headers.get("location", "")
+                raise Redirected(answer.status, location, where=WHERE, setting="fusion.token_url")
             if answer.status != 200:
-                raise NotAuthorised(self._scrubbed(f"HTTP {answer.status}: {_said(answer)}"), where=WHERE)
+                raise NotAuthorised(f"HTTP {answer.status}: {_said(answer)}", where=WHERE, remedy=self.remedy)
             try:
                 granted = item_of(_TokenAnswer, answer.content)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 reason = "HTTP 200 without an access_token"
                 continue
+            self._grant.remember([granted.access_token])
             # A lifetime below twice the margin would be renewed at every request; half of it serves then.
             lifetime = max(0.0, granted.expires_in)
             self._held = _Held(
-                granted.access_token, asked + max(lifetime - RENEW_BEFORE, lifetime / 2), asked + lifetime
+                SecretText(granted.access_token),
+                asked + max(lifetime - RENEW_BEFORE, lifetime / 2),
+                asked + lifetime,
             )
-            return granted.access_token
-        raise RemoteDown(self._scrubbed(reason), where=WHERE)
+            return self._held.token
+        raise RemoteDown(reason, where=WHERE)
 
-    async def _ask(self, attempt: int) -> Answer:
-        settings = self._settings
-        login = base64.b64encode(f"{settings.client_id}:{self._client_secret}".encode()).decode("ascii")
-        form = urlencode({"grant_type": "client_credentials", "scope": settings.scope})
+    async def _ask(self, request: TokenRequest, attempt: int) -> Answer:
         return await self._transport.send(
             "POST",
-            settings.token_url,
+            self._settings.token_url,
             headers={
-                "Authorization": f"Basic {login}",
+                **request.headers,
                 "Content-Type": "application/x-www-form-urlencoded",
                 "Accept": "application/json",
             },
-            body=form.encode("ascii"),
-            deadline=settings.request_timeout,
+            body=urlencode(request.form).encode("ascii"),
+            deadline=self._settings.request_timeout,
+            max_bytes=MAX_BYTES,
             attempt=attempt,
         )
-
-    def _scrubbed(self, text: str) -> str:
-        return text.replace(self._client_secret, "***") if self._client_secret else text
 
 
 def _said(answer: Answer) -> str:

@@ -6,8 +6,9 @@ arrays or as paged collections (version 3 on), days as dates or timestamps. Type
 
 import datetime as dt
 import functools
+import re
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,8 +16,14 @@ from mlc_dagster.fusion.errors import ResponseInvalid
 
 RowT = TypeVar("RowT")
 
+Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number of Fusion's; no database keeps more than 64 bits."""
+
 YesNo = bool | str | None
 """A flag as it arrives: true/false, "Y"/"N", "true"/"false" or null."""
+
+_SHOWN = 100
+"""Characters of a wrong value that an error shows."""
 
 DEFAULT_LIMIT = 25
 """Rows of a page when nobody asked for a number; children of an expanded row come in pages of this size."""
@@ -26,25 +33,48 @@ class Page(msgspec.Struct, Generic[RowT], rename={"has_more": "hasMore"}):
     """One collection answer. ``items`` may be absent on an empty page; ``has_more`` is a hint and no more."""
 
     items: list[RowT] | None = None
-    count: int | None = None
+    count: Id | None = None
     has_more: bool | None = None
-    limit: int | None = None
-    offset: int | None = None
+    limit: Id | None = None
+    offset: Id | None = None
 
 
 Nested = Page[RowT] | list[RowT] | None
 """Children of an expanded row: a collection (framework 3 and later), an array (before), or absent."""
 
 
+MOST_WHOLE = 30
+MOST_DECIMALS = 48
+"""Digits before and after the decimal point of amounts, prices and rates: none has more, and sums stay exact."""
+
+_NUL = b"\\u0000"
+_NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def decoded(decoder: msgspec.json.Decoder[RowT], content: bytes) -> RowT:
+    """``content`` as the decoder's type; of a name that is there twice the last counts.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError: not such JSON, nested beyond any use, or with a NUL in a text, which
+            no database keeps.
+    """
+    if _NUL in content and _NUL_ESCAPE.search(content) is not None:
+        raise msgspec.ValidationError("a text holds a NUL character")
+    try:
+        return decoder.decode(content)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+
+
 def page_of(row_type: type[RowT], content: bytes) -> Page[RowT]:
     """A page of ``row_type``; raises msgspec.DecodeError or UnicodeDecodeError."""
     page_type: Any = Page[row_type]
-    return _decoder(page_type).decode(content)
+    return decoded(_decoder(page_type), content)
 
 
 def item_of(row_type: type[RowT], content: bytes) -> RowT:
     """A single item; raises msgspec.DecodeError or UnicodeDecodeError."""
-    return _decoder(row_type).decode(content)
+    return decoded(_decoder(row_type), content)
 
 
 @functools.cache
@@ -79,7 +109,7 @@ def flag(value: YesNo) -> bool | None:
         case "":
             return None
         case _:
-            msg = f"{value!r} is not a flag (true, false, Y, N)"
+            msg = f"{_shown(value)} is not a flag (true, false, Y, N)"
             raise ResponseInvalid(msg)
 
 
@@ -90,7 +120,7 @@ def day(text: str | None) -> dt.date | None:
     try:
         return dt.date.fromisoformat(text[:10])
     except ValueError:
-        msg = f"{text!r} is not a date"
+        msg = f"{_shown(text)} is not a date"
         raise ResponseInvalid(msg) from None
 
 
@@ -100,15 +130,23 @@ def instant(text: str | None) -> dt.datetime | None:
         return None
     try:
         moment = msgspec.convert(text, dt.datetime)
-    except msgspec.ValidationError:
-        msg = f"{text!r} is not a timestamp"
+        return moment.replace(tzinfo=moment.tzinfo or dt.UTC).astimezone(dt.UTC)
+    except (msgspec.ValidationError, OverflowError):
+        # Overflow: 0001-01-01 in a zone east of Greenwich has no instant.
+        msg = f"{_shown(text)} is not a timestamp"
         raise ResponseInvalid(msg) from None
-    return moment.replace(tzinfo=moment.tzinfo or dt.UTC).astimezone(dt.UTC)
 
 
 def money(amount: Decimal | None) -> Decimal | None:
-    """``amount`` as it came; raises ResponseInvalid for NaN and Infinity, which Decimal would let through."""
-    if amount is not None and not amount.is_finite():
-        msg = f"{amount} is not an amount"
+    """``amount`` as it came; raises ResponseInvalid for NaN, Infinity and 1E+999999, which Decimal lets through."""
+    if amount is None:
+        return None
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -MOST_DECIMALS or (amount and amount.adjusted() >= MOST_WHOLE):
+        msg = f"{str(amount)[:_SHOWN]} is not an amount"
         raise ResponseInvalid(msg)
     return amount
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")

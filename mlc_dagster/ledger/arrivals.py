@@ -25,6 +25,9 @@ class CompanionStep(StrEnum):
     """Direct mode: it may be with the partner, whole or in part; it is not written a second time."""
 
 
+INFERRED = "inferred"
+"""``verified_by`` of a file that was concluded to have arrived."""
+
 ENDED_STEPS = (CompanionStep.SENT, CompanionStep.INFERRED, CompanionStep.UNKNOWN)
 
 
@@ -41,15 +44,21 @@ def note_arrival(
     server_mtime: int | None,
     verified_by: str,
     server_key: str | None,
+    reason: str | None = None,
 ) -> None:
-    """The file itself has its name on the server; its companions follow. Columns as ``exported.mark_sent``."""
+    """The file itself has its name on the server; its companions follow. Columns as ``exported.mark_sent``.
+
+    ``verified_by`` INFERRED with a ``reason``: it is under no name, and the partner has taken it, as it seems.
+    """
     file = _waiting(transaction, file_id)
-    said = {
+    said: dict[str, Any] = {
         "server_size": server_size,
         "server_mtime": server_mtime,
         "verified_by": verified_by,
         "server_key": server_key,
     }
+    if reason is not None:
+        said["reason"] = reason
     transaction.execute(sa.update(exported_file).where(exported_file.c.id == file_id).values(**said))
     transaction.audit("export.arrived", f"export:{file_id}", feed=file["feed"], name=file["name"], **said)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
 from mlc_dagster.ledger.schema_outbound import control_number
 
@@ -88,14 +89,14 @@ def void(transaction: Transaction, file_id: int, reason: str) -> None:
         transaction.audit("control_number.void", f"partner:{row['partner']}", **said)
 
 
-def jump(transaction: Transaction, partner: str, level: str, by: int, reason: str) -> None:
-    """Leave out the next ``by`` numbers: after the ledger was restored, those that were used since its backup.
+def jump(transaction: Transaction, partner: str, level: str, count: int, approval: Approval) -> None:
+    """Leave out the next ``count`` numbers: after the ledger was restored, those that were used since its backup.
 
     Raises:
-        LedgerError: ``by`` is no positive number, or there is no reason.
+        LedgerError: ``count`` is no positive number.
     """
-    if by < 1 or not reason.strip():
-        msg = f"control numbers of {partner} ({level}) jump by at least 1, with a reason; got {by} and {reason!r}"
+    if count < 1:
+        msg = f"control numbers of {partner} ({level}) jump by at least 1; got {count}"
         raise LedgerError(msg)
     transaction.lock_name(f"control/{partner}/{level}")
     last = _last_serial(transaction, partner, level)
@@ -103,21 +104,32 @@ def jump(transaction: Transaction, partner: str, level: str, by: int, reason: st
         sa.insert(control_number).values(
             partner=partner,
             level=level,
-            serial=last + by,
-            number=number_of(last + by),
+            serial=last + count,
+            number=number_of(last + count),
             file_id=None,
             state="JUMPED",
-            reason=reason,
+            reason=approval.told,
             taken_at=transaction.now,
         )
     )
-    transaction.audit(
-        "control_number.jumped", f"partner:{partner}", level=level, by=by, to=number_of(last + by), reason=reason
+    approval.record(
+        transaction,
+        "control_number.jumped",
+        f"partner:{partner}",
+        before={"last": number_of(last) if last else None},
+        after={"last": number_of(last + count)},
+        level=level,
+        left_out=count,
     )
 
 
 def gaps(transaction: Transaction, partner: str | None = None) -> list[str]:
     """Numbers that nobody can account for, one sentence each; void and jumped ones are accounted for."""
+    return [_gap(row) for row in _gap_rows(transaction, partner)]
+
+
+def _gap_rows(transaction: Transaction, partner: str | None) -> list[Row]:
+    """The numbers before which some are missing, with the serial ``before`` these."""
     following = (
         sa.func.lag(control_number.c.serial, 1, 0)
         .over(
@@ -130,12 +142,11 @@ def gaps(transaction: Transaction, partner: str | None = None) -> list[str]:
     if partner is not None:
         numbered = numbered.where(control_number.c.partner == partner)
     inner = numbered.subquery()
-    rows = transaction.rows(
+    return transaction.rows(
         sa.select(inner)
         .where(inner.c.serial != inner.c.before + 1, inner.c.state != "JUMPED")
         .order_by(inner.c.partner, inner.c.level, inner.c.serial)
     )
-    return [_gap(row) for row in rows]
 
 
 def _gap(row: Row) -> str:
@@ -160,3 +171,57 @@ def _last_serial(transaction: Transaction, partner: str, level: str) -> int:
         )
     )
     return int(last or 0)
+
+
+def take_again(
+    transaction: Transaction, partner: str, level: str, serials: Sequence[int], file_id: int, *, void_for: str | None
+) -> None:
+    """Enter numbers that a file took before the ledger was restored; those that are its own already stay.
+
+    Args:
+        transaction: the entries are part of it.
+        partner: whose.
+        level: interchange or group.
+        serials: which, as they were counted.
+        file_id: the file that carries them.
+        void_for: why they are void; None for a file that was sent, or may have been.
+
+    Raises:
+        LedgerError: one of them stands in another file by now.
+    """
+    transaction.lock_name(f"control/{partner}/{level}")
+    for serial in serials:
+        of_number = sa.and_(
+            control_number.c.partner == partner, control_number.c.level == level, control_number.c.serial == serial
+        )
+        known = transaction.row(sa.select(control_number).where(of_number))
+        if known is not None and known["file_id"] not in (None, file_id):
+            msg = (
+                f"control number {number_of(serial)} of {partner} ({level}) was used by file number {file_id} before "
+                f"the ledger was restored, and by file number {known['file_id']} since; ask the partner which it has"
+            )
+            raise LedgerError(msg)
+        row: dict[str, Any] = {
+            "partner": partner, "level": level, "serial": serial, "number": number_of(serial), "file_id": file_id,
+            "state": "USED" if void_for is None else "VOID", "reason": void_for, "taken_at": transaction.now,
+        }  # fmt: skip
+        transaction.upsert(control_number, [row])
+
+
+def leave_out_missing(transaction: Transaction, partner: str, reason: str) -> int:
+    """Account for the numbers between others that no file carries: taken by files that were lost unsent; how many."""
+    count = 0
+    for row in _gap_rows(transaction, partner):
+        before, last = int(row["before"]), int(row["serial"]) - 1
+        values: dict[str, Any] = {"partner": partner, "level": row["level"], "serial": last, "number": number_of(last)}
+        transaction.execute(
+            sa.insert(control_number).values(
+                **values, file_id=None, state="JUMPED", reason=reason, taken_at=transaction.now
+            )
+        )
+        transaction.audit(
+            "control_number.jumped", f"partner:{partner}", level=row["level"], left_out=last - before,
+            before={"last": number_of(before) if before else None}, after={"last": number_of(last)}, reason=reason,
+        )  # fmt: skip
+        count += last - before
+    return count

@@ -5,6 +5,7 @@ so that an audit event is written beside what it reports. SQLite: BEGIN IMMEDIAT
 """
 
 import datetime as dt
+import functools
 import getpass
 import hashlib
 import os
@@ -20,7 +21,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from mlc_dagster.ledger import schema
-from mlc_dagster.ledger.types import canonical_json
+from mlc_dagster.ledger.approval import require_listed
+from mlc_dagster.ledger.people import same_person
+from mlc_dagster.ledger.types import CanonicalText, canonical_json
 
 Clock = Callable[[], dt.datetime]
 Row = Mapping[str, Any]
@@ -44,41 +47,54 @@ def default_actor() -> str:
 class Transaction:
     """One database transaction: ``connection``, ``now`` (UTC, the database's clock when it began), ``actor``."""
 
-    def __init__(self, connection: sa.Connection, now: dt.datetime, actor: str, *, reading: bool = False) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        now: dt.datetime,
+        actor: str,
+        *,
+        reading: bool = False,
+        approvers: Sequence[str] = (),
+    ) -> None:
         self.connection = connection
         self.now = now
         self.actor = actor
         self._reading = reading
+        self._approvers = approvers
         self._events: list[dict[str, Any]] = []
 
     def execute(
-        self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] | None = None
+        self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     ) -> sa.CursorResult[Any]:
+        """Run a statement; ``rows`` are its parameters, a sequence of them to run it once for each.
+
+        A statement with ``sa.bindparam`` that is made once and kept costs a quarter of one that is made for each run.
+        """
         if rows is None:
             return cast("sa.CursorResult[Any]", self.connection.execute(statement))
         return cast("sa.CursorResult[Any]", self.connection.execute(statement, rows))
 
-    def rows(self, statement: Query) -> list[Row]:
-        return [cast("Row", dict(row)) for row in self.connection.execute(statement).mappings()]
+    def rows(self, statement: Query, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        found = self.connection.execute(statement, parameters)
+        names = tuple(found.keys())
+        return [dict(zip(names, row, strict=True)) for row in found]
 
-    def row(self, statement: Query) -> Row | None:
-        found = self.connection.execute(statement).mappings().first()
-        return None if found is None else cast("Row", dict(found))
+    def row(self, statement: Query, parameters: Mapping[str, Any] | None = None) -> Row | None:
+        found = self.connection.execute(statement, parameters)
+        row = found.first()
+        return None if row is None else dict(zip(found.keys(), row, strict=True))
 
-    def value(self, statement: Query) -> Any:
-        return self.connection.execute(statement).scalar()
+    def value(self, statement: Query, parameters: Mapping[str, Any] | None = None) -> Any:
+        return self.connection.execute(statement, parameters).scalar()
 
     def insert(self, table: sa.Table, **values: Any) -> int:
         """Insert one row; the number it was given as its key."""
-        key: Any = self.connection.execute(sa.insert(table).values(**values)).inserted_primary_key
+        key: Any = self.connection.execute(_insert(table), values).inserted_primary_key
         return int(key[0])
 
     def insert_ignoring(self, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """Insert unless a row with the same key is there; True when it was inserted."""
-        dialect = postgresql if self.connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).values(**row).on_conflict_do_nothing()
-        # SQLAlchemy keeps an INSERT's row count only when asked to; otherwise it is -1 on PostgreSQL.
-        return self.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
+        return self.connection.execute(_insert_ignoring(table, self.connection.dialect.name), row).rowcount == 1
 
     def upsert(self, table: sa.Table, rows: Iterable[Mapping[str, Any]], *, keep: Iterable[str] = ()) -> None:
         """Insert rows, or update those whose primary key is there; columns in ``keep`` are left as they were."""
@@ -115,14 +131,53 @@ class Transaction:
         if self._reading:
             msg = f"event {kind} of {subject} was recorded in a view for reading, which writes nothing"
             raise LedgerError(msg)
-        canonical_json(detail)
-        self._events.append({"at": self.now, "actor": self.actor, "kind": kind, "subject": subject, "detail": detail})
+        written = CanonicalText(canonical_json(detail))
+        self._events.append({"at": self.now, "actor": self.actor, "kind": kind, "subject": subject, "detail": written})
+
+    def audit_action(
+        self,
+        kind: str,
+        subject: str,
+        *,
+        by: str,
+        reason: str,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        approved_by: str | None = None,
+        **detail: Any,
+    ) -> None:
+        """Record what a person had done: who, why, what was before and what is after.
+
+        Args:
+            kind: of the event.
+            subject: what was acted on.
+            by: who asked for it.
+            reason: why, in words.
+            before: what the action changed, as it was; empty for something that was not there.
+            after: the same, as it is now.
+            approved_by: who else agreed, where it takes two people.
+            **detail: what else the event says.
+
+        Raises:
+            LedgerError: ``by`` or ``reason`` is empty, or one person alone stands for two.
+            NotApproved: mlc.yaml lists who may approve, and one of the two is not on it.
+        """
+        by, reason = by.strip(), reason.strip()
+        if not by or not reason:
+            raise LedgerError(f"{kind} of {subject}: goes on record only with a name (by) and a reason")
+        people: dict[str, str] = {"by": by}
+        if approved_by is not None:
+            people["approved_by"] = approved_by.strip()
+            if not people["approved_by"] or same_person(by, people["approved_by"]):
+                raise LedgerError(f"{kind} of {subject}: takes two different people; {by} cannot approve it alone")
+            require_listed(by, people["approved_by"], self._approvers)
+        self.audit(kind, subject, **people, reason=reason, before=dict(before), after=dict(after), **detail)
 
     def flush_audit(self) -> None:
         """Write the events recorded so far (one insert for all of them)."""
         if self._events:
             events, self._events = self._events, []
-            self.connection.execute(sa.insert(schema.audit_event), events)
+            self.connection.execute(_insert(schema.audit_event), events)
 
     @contextmanager
     def savepoint(self) -> Generator[None]:
@@ -136,23 +191,34 @@ class Transaction:
             raise
 
 
+@functools.cache
+def _insert(table: sa.Table) -> sa.Insert:
+    """Made once per table: the same object finds its SQL again without being looked through."""
+    return sa.insert(table)
+
+
+@functools.cache
+def _insert_ignoring(table: sa.Table, dialect: str) -> sa.Insert:
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table).on_conflict_do_nothing()
+    # SQLAlchemy keeps an INSERT's row count only when asked to; otherwise it is -1 on PostgreSQL.
+    return insert.execution_options(preserve_rowcount=True)
+
+
 class Ledger:
     """The ledger at one database address; safe to share between threads."""
 
     def __init__(self, engine: sa.Engine, *, actor: str | None = None, clock: Clock | None = None) -> None:
         self.engine = engine
+        self.approvers: tuple[str, ...] = ()
+        """Who alone may decide by twos; empty where anybody may."""
         self.actor = actor or default_actor()
         self._clock = clock
-
-    def acting_as(self, actor: str) -> "Ledger":
-        """The same ledger under another actor's name, for operator commands and runs."""
-        return Ledger(self.engine, actor=actor, clock=self._clock)
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
         """A transaction that commits at the end, with its audit events, or leaves nothing behind."""
         with self.engine.begin() as connection:
-            transaction = Transaction(connection, self._now(connection), self.actor)
+            transaction = Transaction(connection, self._now(connection), self.actor, approvers=self.approvers)
             yield transaction
             transaction.flush_audit()
 
@@ -205,8 +271,49 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
     assert _connect is not None and _begin is not None  # noqa: S101, PT018 - registered by decoration
 
 
+_LEDGER_SCHEMAS = (
+    "select n.nspname, quote_ident(n.nspname) from pg_catalog.pg_class c "
+    "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname = 'audit_chain' "
+    "and n.nspname !~ '^pg_' order by n.nspname"
+)
+
+
+def _pin_schema(engine: sa.Engine) -> None:
+    """Look for tables in the ledger's schema alone, whatever the database or the role says about ``search_path``.
+
+    Who may set that for others could lead them to tables of the same names that he made. A url with a search_path of
+    its own (``?options=-csearch_path%3Dmlc``) is followed.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # Outside a transaction: a SET is undone when the transaction around it is.
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            # What stands before pg_catalog could answer the question itself.
+            cursor.execute("set search_path to pg_catalog, pg_temp")
+            found = cursor.execute(_LEDGER_SCHEMAS).fetchall()
+            cursor.execute("reset search_path")
+            if len(found) > 1:
+                msg = (
+                    f"the ledger's database has ledger tables in the schemas {', '.join(row[0] for row in found)}: "
+                    "drop those that are not the ledger's, or name its schema in ledger.url with "
+                    "?options=-csearch_path%3DSCHEMA"
+                )
+                raise LedgerError(msg)
+            if found:
+                # pg_temp, when it is not named, would come first.
+                cursor.execute(f"set search_path to {found[0][1]}, pg_temp")
+        connection.autocommit = False
+
+    assert _connect is not None  # noqa: S101 - registered by decoration
+
+
 def create_engine(url: str) -> sa.Engine:
-    """An engine for ``sqlite:///path`` or ``postgresql+psycopg://…``; makes the folder of a SQLite file."""
+    """An engine for ``sqlite:///path`` or ``postgresql+psycopg://…``; makes the folder of a SQLite file.
+
+    Connecting raises LedgerError when tables of a ledger are in more than one schema and the url names none.
+    """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
@@ -214,7 +321,10 @@ def create_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False})
         _prepare_sqlite(engine)
         return engine
-    return sa.create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10)
+    engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10)
+    if "search_path" not in str(parsed.query.get("options", "")):
+        _pin_schema(engine)
+    return engine
 
 
 def open_ledger(url: str, *, actor: str | None = None, clock: Clock | None = None) -> Ledger:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlc_dagster.ledger import control_numbers
+from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
 from mlc_dagster.ledger.feeds import feed_row, refuse_if_leased
 from mlc_dagster.ledger.schema_outbound import exported_file, exported_record
@@ -40,7 +41,7 @@ class RecordState(StrEnum):
     """In a file that is not delivered yet."""
     SENT = "SENT"
     ABANDONED = "ABANDONED"
-    """Its file was given up; the record is sent again."""
+    """Its file was given up, or its feed begun anew for another partner; the record is sent again."""
     SUPERSEDED = "SUPERSEDED"
     """Held or given up, and a later reading made it pointless."""
 
@@ -56,9 +57,11 @@ STEPS: Mapping[FileState, frozenset[FileState]] = {
     S.PENDING: frozenset({S.PENDING, S.UPLOADING, S.UNKNOWN, S.ABANDONED}),
     # To UPLOADING again: the run that uploaded it died. To SENT at once: direct mode has no renaming.
     S.UPLOADING: frozenset({S.PENDING, S.UPLOADING, S.RENAMING, S.SENT, S.UNKNOWN, S.ABANDONED}),
-    # Never back: verified bytes that got their name may be with the partner already.
-    S.RENAMING: frozenset({S.RENAMING, S.SENT, S.INFERRED}),
-    S.UNKNOWN: frozenset({S.UNKNOWN, S.SENT, S.PENDING, S.ABANDONED}),
+    # Back only where the server refused the name and the bytes still lie under the temporary one: what got its name may
+    # be with the partner already.
+    S.RENAMING: frozenset({S.RENAMING, S.SENT, S.INFERRED, S.PENDING}),
+    # To RENAMING: it arrived, and what belongs to it follows.
+    S.UNKNOWN: frozenset({S.UNKNOWN, S.SENT, S.RENAMING, S.PENDING, S.ABANDONED}),
     S.SENT: frozenset({S.SENT}),
     S.INFERRED: frozenset({S.INFERRED}),
     S.ABANDONED: frozenset(),
@@ -80,10 +83,6 @@ class WrongFileState(Exception):
             f"file {self.name} (number {self.file_id}) of feed {self.feed} is {self.state}; {step} needs {wanted}. "
             f"`mlc exports show {self.file_id}` tells its story"
         )
-
-
-class NotApproved(Exception):
-    """Giving a file up takes a reason and two different people; nothing was written."""
 
 
 class LaterVersionWaits(Exception):
@@ -121,6 +120,17 @@ def begin_rename(transaction: Transaction, file_id: int) -> None:
     """Its bytes are on the server and verified; from here on it is never uploaded again."""
     file = _file(transaction, file_id)
     _step(transaction, file, S.RENAMING, "renaming", (S.UPLOADING, S.RENAMING), "export.renaming", {})
+
+
+def rename_refused(transaction: Transaction, file_id: int, text: str) -> None:
+    """The server does not rename, and the file was seen under its temporary name alone: it waits to go another way."""
+    file = _file(transaction, file_id)
+    if file["verified_by"] is not None:  # It has arrived; only its companions are left.
+        raise WrongFileState(file, "a refused rename", (S.RENAMING,))
+    _step(
+        transaction, file, S.PENDING, "a refused rename", (S.RENAMING,), "export.rename_refused",
+        {"text": text, "temp_name": file["temp_name"]}, last_error=text[:2000],
+    )  # fmt: skip
 
 
 def mark_sent(
@@ -171,10 +181,21 @@ def mark_unknown(transaction: Transaction, file_id: int, text: str) -> None:
     )  # fmt: skip
 
 
-def settle_unknown(transaction: Transaction, file_id: int, *, arrived: bool, by: str, reason: str) -> None:
-    """A person says whether a file of unknown outcome arrived: it is SENT, or waits for its turn again."""
+def settle_unknown(
+    transaction: Transaction, file_id: int, *, arrived: bool, by: str, approved_by: str, reason: str
+) -> None:
+    """Two people say whether a file of unknown outcome arrived: it is SENT, or waits for its turn again.
+
+    One that arrived and has a manifest or a trigger is SENT when these are there: the next run places them.
+    """
     file = _file(transaction, file_id)
-    said = {"arrived": arrived, "by": by, "reason": reason}
+    said = {"arrived": arrived, **Approval(by=by, approved_by=approved_by, reason=reason).said}
+    if arrived and file["companions"]:
+        _step(
+            transaction, file, S.RENAMING, "a person's word that it arrived", (S.UNKNOWN,), "export.settled", said,
+            reason=reason, verified_by="person", last_error=None,
+        )  # fmt: skip
+        return
     if arrived:
         _step(
             transaction, file, S.SENT, "a person's word that it arrived", (S.UNKNOWN,), "export.settled", said,
@@ -198,16 +219,6 @@ def note_failure(transaction: Transaction, file_id: int, text: str) -> None:
     )  # fmt: skip
 
 
-def note_resend(transaction: Transaction, file_id: int, *, by: str, reason: str, name: str, server_key: str) -> None:
-    """The identical bytes of a delivered file were sent once more, under ``name``, because a person asked."""
-    file = _file(transaction, file_id)
-    said = {"by": by, "reason": reason, "name": name, "sha256": file["sha256"], "server_key": server_key}
-    _step(
-        transaction, file, FileState(file["state"]), "a resend", DELIVERED_STATES, "export.resent", said,
-        resent_at=transaction.now,
-    )  # fmt: skip
-
-
 def abandon(
     transaction: Transaction, file_id: int, *, by: str, approved_by: str, reason: str, owner: str | None = None
 ) -> None:
@@ -227,12 +238,7 @@ def abandon(
         FeedBusy: a live run may be sending it now.
         LaterVersionWaits: a file that waits has later versions of its records.
     """
-    if not reason.strip() or not by.strip() or not approved_by.strip():
-        msg = f"file number {file_id} is abandoned only with a reason and the names of two people"
-        raise NotApproved(msg)
-    if by.strip().casefold() == approved_by.strip().casefold():
-        msg = f"file number {file_id}: {by} cannot approve what {by} asks for; name another person"
-        raise NotApproved(msg)
+    approval = Approval(by=by, approved_by=approved_by, reason=reason)
     file = _file(transaction, file_id)
     allowed = (S.PENDING, S.UPLOADING, S.UNKNOWN)
     # One that has arrived and only waits for its manifest or trigger is with the partner.
@@ -240,9 +246,8 @@ def abandon(
         raise WrongFileState(file, "abandoning it", allowed)
     refuse_if_leased(transaction, feed_row(transaction, file["feed"], lock=True), owner=owner)
     _refuse_before_later_versions(transaction, file)
-    said = {"by": by, "approved_by": approved_by, "reason": reason, "was": file["state"]}
     _step(
-        transaction, file, S.ABANDONED, "abandoning it", allowed, "export.abandoned", said,
+        transaction, file, S.ABANDONED, "abandoning it", allowed, "export.abandoned", approval.said,
         reason=reason, ended_at=transaction.now,
     )  # fmt: skip
     _end_records(transaction, file_id, RecordState.ABANDONED)
@@ -298,11 +303,12 @@ def _step(
     transaction.execute(
         sa.update(exported_file).where(exported_file.c.id == file["id"]).values(state=str(target), **columns)
     )
-    transaction.audit(
-        event, f"export:{file['id']}", feed=file["feed"], name=file["name"], sha256=file["sha256"], state=str(target),
-        **{key: value for key, value in said.items() if key not in ("name", "sha256")},
-        **({"as": said["name"]} if "name" in said else {}),
-    )  # fmt: skip
+    detail = {name: file[name] for name in ("feed", "name", "sha256")} | {"state": str(target), **said}
+    if "by" in said:
+        before, after = {"state": str(current)}, {"state": str(target)}
+        transaction.audit_action(event, f"export:{file['id']}", before=before, after=after, **detail)
+        return
+    transaction.audit(event, f"export:{file['id']}", **detail)
 
 
 def _end_records(transaction: Transaction, file_id: int, state: RecordState) -> None:
@@ -365,10 +371,12 @@ def sequence_gaps(transaction: Transaction, feed: str) -> list[str]:
 
 def files_of_windows(transaction: Transaction, feed: str, start: dt.datetime, end: dt.datetime) -> list[Row]:
     """The feed's files that hold something of the windows in ``[start, end)``, oldest first."""
+    column = exported_file.c
+    overlaps = sa.and_(column.window_start < end, column.window_end > start)
+    # Files of held or given-up records need no reading: they have the moment up to which everything was read.
+    of_a_moment = sa.and_(column.window_start == column.window_end, column.window_end.between(start, end))
     return transaction.rows(
-        sa.select(exported_file)
-        .where(exported_file.c.feed == feed, exported_file.c.window_start < end, exported_file.c.window_end > start)
-        .order_by(exported_file.c.sequence)
+        sa.select(exported_file).where(column.feed == feed, sa.or_(overlaps, of_a_moment)).order_by(column.sequence)
     )
 
 

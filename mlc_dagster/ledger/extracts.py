@@ -95,6 +95,17 @@ def read_until(transaction: Transaction, source: str) -> dt.datetime | None:
     return None if last is None else last["window_end"]
 
 
+def read_since(transaction: Transaction, source: str) -> dt.datetime | None:
+    """Beginning of the first window of the source that was read; None before the first read.
+
+    Between it and ``read_until`` there is no window that was not.
+    """
+    statement = sa.select(sa.func.min(extract.c.window_start)).where(
+        extract.c.source == source, extract.c.kind == "WINDOWS"
+    )
+    return transaction.value(statement)
+
+
 def last_of_kind(transaction: Transaction, source: str, kind: str, *, by: "sa.Column[Any] | None" = None) -> Row | None:
     """The latest extract of a kind, by id unless told otherwise."""
     order = extract.c.id if by is None else by
@@ -111,7 +122,8 @@ def first_extract(transaction: Transaction, source: str) -> Row | None:
 def extracts_after(transaction: Transaction, source: str, extract_id: int, *, until: dt.datetime | None) -> list[Row]:
     """Extracts that a feed at this position takes next, in the order of reading.
 
-    With ``until``, it stops before the first that reaches beyond: none may be skipped.
+    With ``until``, it stops before the first that reaches beyond: a feed's position is one number, so none may be
+    skipped.
     """
     rows = transaction.rows(
         sa.select(extract).where(extract.c.source == source, extract.c.id > extract_id).order_by(extract.c.id)
@@ -128,6 +140,22 @@ def extracts_covering(transaction: Transaction, source: str, start: dt.datetime,
             extract.c.kind == "WINDOWS",
             extract.c.window_start < end,
             extract.c.window_end > start,
+        )
+        .order_by(extract.c.id)
+    )
+
+
+def extracts_of_windows(
+    transaction: Transaction, source: str, start: dt.datetime, end: dt.datetime, *, up_to: int
+) -> list[Row]:
+    """Extracts of every kind that reach into ``[start, end)``, in the order of reading, as far as this one."""
+    return transaction.rows(
+        sa.select(extract)
+        .where(
+            extract.c.source == source,
+            extract.c.window_start < end,
+            extract.c.window_end > start,
+            extract.c.id <= up_to,
         )
         .order_by(extract.c.id)
     )

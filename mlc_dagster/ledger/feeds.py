@@ -63,6 +63,11 @@ def feed_row(transaction: Transaction, name: str, *, lock: bool = False) -> Row:
     return row
 
 
+def position_of(transaction: Transaction, name: str) -> int:
+    """The last extract that went into the feed's files, by id; 0 for a feed that has not run."""
+    return int(transaction.value(sa.select(export_feed.c.extract_id).where(export_feed.c.name == name)) or 0)
+
+
 def take_feed(transaction: Transaction, name: str, owner: str, lease: dt.timedelta) -> int:
     """Lease the feed to this run; the fence, which is higher at each taking.
 

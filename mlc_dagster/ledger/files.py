@@ -171,22 +171,6 @@ def record_sightings(
     return settled
 
 
-def unsettle(transaction: Transaction, feed: str, path: str, note: str) -> None:
-    """Begin the waiting for a file anew; ``note`` says why (shown by ``mlc files list``)."""
-    transaction.execute(
-        sa.update(file_sighting)
-        .where(file_sighting.c.feed == feed, file_sighting.c.path == path)
-        .values(same_since=transaction.now, note=note)
-    )
-
-
-def note_waiting(transaction: Transaction, feed: str, path: str, note: str) -> None:
-    """Say why a file is not taken yet, without beginning its waiting anew."""
-    transaction.execute(
-        sa.update(file_sighting).where(file_sighting.c.feed == feed, file_sighting.c.path == path).values(note=note)
-    )
-
-
 def assign(
     transaction: Transaction, feed: str, files: Sequence[Seen], window_start: dt.datetime, generation: int
 ) -> list[int]:

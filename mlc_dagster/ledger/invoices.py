@@ -198,14 +198,14 @@ def make_current(transaction: Transaction, row: Row, occurrence_id: int, a: Appe
     ``row`` is the invoice as ``by_source`` gave it; nothing of it has been sent.
     """
     if row["occurrence_id"] != occurrence_id:
-        set_outcome(transaction, row["occurrence_id"], OccurrenceOutcome.SUPERSEDED)
-    window = transaction.value(
-        sa.select(invoice_occurrence.c.window_start).where(invoice_occurrence.c.id == occurrence_id)
-    )
+        given_up = "ABANDONED" if row["reason"] == "ABANDONED" else None
+        set_outcome(transaction, row["occurrence_id"], OccurrenceOutcome.SUPERSEDED, given_up)
+    key = invoice_occurrence.c.id
+    window = transaction.value(sa.select(invoice_occurrence.c.window_start).where(key == occurrence_id))
     for conflicting in transaction.rows(
         sa.select(invoice_occurrence.c.id).where(
             invoice_occurrence.c.invoice_pk == row["id"],
-            invoice_occurrence.c.id != occurrence_id,
+            key != occurrence_id,
             invoice_occurrence.c.reason == "REVISION_CONFLICT",
         )
     ):

@@ -12,10 +12,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from mlc_dagster.ledger import schema_outbound
+from mlc_dagster.ledger import schema_retention
 from mlc_dagster.ledger.database import LedgerError
 
-TABLES = schema_outbound.metadata.tables
+TABLES = schema_retention.metadata.tables
 """Every table by name; importing this module is what makes the list complete."""
 
 _LOCK = 0x6D6C636C  # "mlcl": any constant that all processes share

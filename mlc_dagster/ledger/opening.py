@@ -20,4 +20,6 @@ def ledger_url(settings: Settings, secrets: SecretResolver) -> str:
 
 def open_settings_ledger(settings: Settings, secrets: SecretResolver, *, actor: str | None = None) -> Ledger:
     """The ledger of a configuration; raises LedgerError."""
-    return open_ledger(ledger_url(settings, secrets), actor=actor)
+    ledger = open_ledger(ledger_url(settings, secrets), actor=actor)
+    ledger.approvers = tuple(settings.approvers)
+    return ledger

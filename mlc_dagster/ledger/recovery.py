@@ -14,6 +14,9 @@ from mlc_dagster.ledger.schema import invoice, submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import WAITING_PHASES, Phase, mark_unknown
 
+_FURTHER = "SUBMIT_UNKNOWN"
+"""In ``released_reasons`` with the number of attempts that two people allowed: ``SUBMIT_UNKNOWN(4)``."""
+
 
 def expire_intents(transaction: Transaction, window_start: dt.datetime, *, wait: dt.timedelta) -> int:
     """Intents whose lease ran out: their sender is gone or stopped, the outcome is unknown. How many there were.
@@ -86,6 +89,26 @@ def waiting(transaction: Transaction, window_start: dt.datetime, submission_id: 
     )
 
 
+def allow_attempt(transaction: Transaction, invoice_pk: int) -> int:
+    """One more attempt with unknown outcome than there were; how many are allowed now.
+
+    For ``unsettled.allow_repost`` alone, which two people stand for. A newer appearance takes the permission away.
+    """
+    allowed = unknown_attempts(transaction, invoice_pk) + 1
+    before: list[str] = transaction.value(sa.select(invoice.c.released_reasons).where(invoice.c.id == invoice_pk)) or []
+    after = sorted({*before, f"{_FURTHER}({allowed})"})
+    transaction.execute(sa.update(invoice).where(invoice.c.id == invoice_pk).values(released_reasons=after))
+    return allowed
+
+
+def attempts_allowed(transaction: Transaction, invoice_pk: int, usual: int) -> int:
+    """Attempts with unknown outcome that an invoice may have: ``usual``, or what two people allowed."""
+    released = transaction.value(sa.select(invoice.c.released_reasons).where(invoice.c.id == invoice_pk))
+    entries: list[str] = released or []
+    numbers = [int(entry[len(_FURTHER) + 1 : -1]) for entry in entries if entry.startswith(f"{_FURTHER}(")]
+    return max([usual, *numbers])
+
+
 def postpone(transaction: Transaction, submission_id: int, wait: dt.timedelta) -> None:
     """Look at a waiting attempt again after ``wait``."""
     transaction.execute(
@@ -126,6 +149,24 @@ def unresolved(transaction: Transaction, invoice_pk: int) -> bool:
             submission.c.phase == str(Phase.UNKNOWN),
             submission.c.ended_at.is_not(None),
         )
+        .limit(1)
+    )
+    return found is not None
+
+
+def belongs_to_another(
+    transaction: Transaction,
+    invoice_pk: int,
+    *,
+    fusion_invoice_id: int,
+    number_key: str,
+    supplier_number: str | None,
+) -> bool:
+    """Whether an invoice of Fusion's is, or by its number may be, another invoice of this ledger than that one."""
+    same_name = sa.and_(invoice.c.number_key == number_key, invoice.c.supplier_number == supplier_number)
+    found = transaction.value(
+        sa.select(invoice.c.id)
+        .where(invoice.c.id != invoice_pk, sa.or_(invoice.c.fusion_invoice_id == fusion_invoice_id, same_name))
         .limit(1)
     )
     return found is not None

@@ -1,15 +1,21 @@
-"""Holds that a person may overrule, and the overruling.
+"""Holds that two people may overrule, the overruling, and a parked invoice that is to be judged again.
 
 Which checks hold an invoice is decided in ``stampli``; whoever judges it again passes over the reasons released here.
+An outcome that nobody knows is no hold: see ``unsettled``.
 """
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from mlc_dagster.ledger.database import Transaction
-from mlc_dagster.ledger.schema import invoice
+from mlc_dagster.ledger.approval import Approval
+from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.recovery import last_attempt, reopen
+from mlc_dagster.ledger.schema import invoice, invoice_occurrence
 from mlc_dagster.ledger.states import InvoiceState
 
-RELEASABLE = frozenset({"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED"})
+AFTER_ABANDON = "REVISION_AFTER_ABANDON"
+RELEASABLE = frozenset({"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED", AFTER_ABANDON})
 """Holds that a person may overrule. An exact duplicate is none: Fusion's number has one owner."""
 
 
@@ -26,17 +32,22 @@ class NotReleasable(Exception):
         )
 
 
-def release_hold(transaction: Transaction, invoice_pk: int, reason: str, *, why: str) -> None:
-    """A person overrules the hold for which the invoice is parked; the next poll takes it up in its home window.
+class NotParked(Exception):
+    """Only a parked invoice is judged again; nothing was changed."""
+
+    def __init__(self, invoice_pk: int, state: str | None) -> None:
+        self.invoice_pk = invoice_pk
+        self.state = state
+        super().__init__(f"invoice {invoice_pk} is {state or 'unknown'}, not PARKED")
+
+
+def release_hold(transaction: Transaction, invoice_pk: int, reason: str, approval: Approval) -> None:
+    """Two people overrule the hold for which the invoice is parked; the next poll takes it up in its home window.
 
     Raises:
         NotReleasable: it is not parked for ``reason``, or nobody may overrule that.
     """
-    row = transaction.row(
-        sa.select(invoice.c.state, invoice.c.reason, invoice.c.released_reasons)
-        .where(invoice.c.id == invoice_pk)
-        .with_for_update()
-    )
+    row = _locked(transaction, invoice_pk)
     state, found = (row["state"], row["reason"]) if row else (None, None)
     if (
         row is None
@@ -45,10 +56,63 @@ def release_hold(transaction: Transaction, invoice_pk: int, reason: str, *, why:
         or reason.partition("(")[0] not in RELEASABLE
     ):
         raise NotReleasable(invoice_pk, reason, state, found)
-    released: list[str] = row["released_reasons"] or []
+    before: list[str] = row["released_reasons"] or []
+    after = sorted({*before, reason})
     transaction.execute(
-        sa.update(invoice)
-        .where(invoice.c.id == invoice_pk)
-        .values(released_reasons=sorted({*released, reason}), cured_at=transaction.now)
+        sa.update(invoice).where(invoice.c.id == invoice_pk).values(released_reasons=after, cured_at=transaction.now)
     )
-    transaction.audit("invoice.released", f"invoice:{invoice_pk}", reason=reason, why=why)
+    approval.record(
+        transaction,
+        "invoice.released",
+        f"invoice:{invoice_pk}",
+        before={"state": state, "reason": found, "released_reasons": before},
+        after={"state": state, "reason": found, "released_reasons": after, "judged_again": True},
+        hold=reason,
+        problems=row["problems"],
+    )
+
+
+def held_after_abandon(transaction: Transaction, rows: Sequence[Row]) -> set[int]:
+    """Keys of invoices that two people gave up before and whose newer appearance nobody has released.
+
+    Told by the appearance that was given up, so that no further one, and no other cause of parking, ends the hold.
+    """
+    waiting = [row["id"] for row in rows if AFTER_ABANDON not in (row["released_reasons"] or [])]
+    given_up = sa.select(invoice_occurrence.c.invoice_pk).where(
+        invoice_occurrence.c.invoice_pk.in_(waiting), invoice_occurrence.c.reason == "ABANDONED"
+    )
+    return {row["invoice_pk"] for row in transaction.rows(given_up)}
+
+
+def judge_again(transaction: Transaction, invoice_pk: int, *, by: str, reason: str) -> Row:
+    """Somebody believes that the cause of parking is gone: the next poll judges the invoice by the same checks.
+
+    One that is parked because its outcome is unknown is looked for in Fusion again instead: judged again, it would be
+    mapped and sent as if nothing had been sent before. Where a newer appearance has taken the place of what was sent,
+    it is judged: what was sent must not be sent again, and posting looks for it before it sends the newer one.
+
+    Returns:
+        The invoice as it was.
+
+    Raises:
+        NotParked: it is not.
+    """
+    row = _locked(transaction, invoice_pk)
+    if row is None or row["state"] != InvoiceState.PARKED:
+        raise NotParked(invoice_pk, row["state"] if row else None)
+    before = {"state": row["state"], "reason": row["reason"], "judged_again": row["cured_at"] is not None}
+    last = last_attempt(transaction, invoice_pk) if row["reason"] == "SUBMIT_UNKNOWN" else None
+    if last is not None and last["occurrence_id"] in (None, row["occurrence_id"]):
+        reopen(transaction, invoice_pk, by=by)
+        after = {"state": str(InvoiceState.UNKNOWN), "reason": None, "judged_again": False}
+    else:
+        transaction.execute(sa.update(invoice).where(invoice.c.id == invoice_pk).values(cured_at=transaction.now))
+        after = before | {"judged_again": True}
+    transaction.audit_action(
+        "invoice.retried", f"invoice:{invoice_pk}", by=by, reason=reason, before=before, after=after
+    )
+    return row
+
+
+def _locked(transaction: Transaction, invoice_pk: int) -> Row | None:
+    return transaction.row(sa.select(invoice).where(invoice.c.id == invoice_pk).with_for_update())

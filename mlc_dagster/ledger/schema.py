@@ -311,3 +311,15 @@ audit_chain = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
 )
 """The seal over ``audit_event``: each link's hash covers the event and the link before it."""
+
+audit_checkpoint = sa.Table(
+    "audit_checkpoint",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=False),
+    sa.Column("event_id", BigId, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("key_id", sa.Text),
+    sa.Column("signature", sa.Text),
+)
+"""What was written to the second place about a link of the chain; unsigned where no signing key is configured."""

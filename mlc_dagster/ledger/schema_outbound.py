@@ -44,6 +44,21 @@ source_record = sa.Table(
 )
 """The latest known reading of each record: what the completeness sweep compares Fusion's ids with."""
 
+unreadable_document = sa.Table(
+    "unreadable_document",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("fusion_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("first_seen", UtcDateTime, nullable=False),
+    sa.Column("last_seen", UtcDateTime, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("ending", sa.Text),
+)
+"""A document that Fusion shows inconsistently, or with a value that is none: read again at every poll until it ended.
+``ending``: READ, GONE. Times are the database's."""
+
 export_feed = sa.Table(
     "export_feed",
     metadata,

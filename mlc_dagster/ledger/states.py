@@ -6,6 +6,7 @@ transaction. Fusion's own statuses are observations, not states.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -87,6 +88,17 @@ class IllegalStep(Exception):
         super().__init__(f"invoice {invoice_pk}: {current} does not lead to {target}")
 
 
+@lru_cache(maxsize=256)
+def _step(expected: tuple[InvoiceState, ...], columns: tuple[str, ...]) -> sa.Update:
+    """Made once for each kind of step: building the statement would cost more than running it."""
+    states: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{state}'", sa.Text()) for state in expected]
+    return (
+        sa.update(invoice)
+        .where(invoice.c.id == sa.bindparam("key"), invoice.c.state.in_(states))
+        .values({name: sa.bindparam(f"new_{name}") for name in columns})
+    )
+
+
 def move(
     transaction: Transaction,
     invoice_pk: int,
@@ -123,13 +135,9 @@ def move(
     # Parked again: whatever was cured before, this cause is not.
     parked = {"parked_at": transaction.now if target is S.PARKED else None, "cured_at": None}
     problems = {} if target is S.PARKED or "problems" in columns else {"problems": None}
-    values = {"reason": reason, **parked, **problems, **columns}
-    statement = (
-        sa.update(invoice)
-        .where(invoice.c.id == invoice_pk, invoice.c.state.in_([str(state) for state in allowed]))
-        .values(state=str(target), changed_at=transaction.now, **values)
-    )
-    if transaction.execute(statement).rowcount != 1:
+    values = {"reason": reason, **parked, **problems, **columns, "state": str(target), "changed_at": transaction.now}
+    given = {f"new_{name}": value for name, value in values.items()}
+    if transaction.execute(_step(allowed, tuple(values)), {"key": invoice_pk, **given}).rowcount != 1:
         return False
     said = {"state": str(target), **({"reason": reason} if reason else {}), **(detail or {})}
     transaction.audit(event, f"invoice:{invoice_pk}", **said)

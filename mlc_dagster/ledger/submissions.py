@@ -46,6 +46,23 @@ WAITING_PHASES = (str(Phase.REFUSED), str(Phase.UNKNOWN))
 _CLAIM_GIVEN_UP = (Phase.RELEASED, Phase.FOREIGN, Phase.REJECTED)
 
 
+# Two for each invoice that is posted: made once, since building them costs more than running them.
+_LAST_ATTEMPT = sa.select(sa.func.max(submission.c.attempt)).where(submission.c.invoice_pk == sa.bindparam("key"))
+_ATTEMPT = sa.select(
+    submission.c.invoice_pk, submission.c.attempt, submission.c.phase, submission.c.pod, submission.c.occurrence_id
+).where(submission.c.id == sa.bindparam("key"))
+_CREATED = (
+    sa.update(submission)
+    .where(submission.c.id == sa.bindparam("key"))
+    .values(
+        phase=str(Phase.CREATED),
+        fusion_invoice_id=sa.bindparam("invoice"),
+        http_status=sa.bindparam("answered"),
+        ended_at=sa.bindparam("at"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Intent:
     """A committed permission to send: the submission's key and the bytes to send until ``lease_until``."""
@@ -130,7 +147,7 @@ def _write_intent(
     lease: dt.timedelta,
     **values: Any,
 ) -> Intent:
-    last = transaction.value(sa.select(sa.func.max(submission.c.attempt)).where(submission.c.invoice_pk == invoice_pk))
+    last = transaction.value(_LAST_ATTEMPT, {"key": invoice_pk})
     attempt = (last or 0) + 1
     until = transaction.now + lease
     key = transaction.insert(
@@ -213,16 +230,12 @@ def mark_created(
     evidence: str,
 ) -> None:
     """Fusion holds the invoice under ``fusion_invoice_id``. Evidence counts whenever it comes, even after the lease."""
-    row = transaction.row(sa.select(submission).where(submission.c.id == submission_id))
+    row = transaction.row(_ATTEMPT, {"key": submission_id})
     assert row is not None  # noqa: S101 - rows are never deleted
     transaction.execute(
-        sa.update(submission)
-        .where(submission.c.id == submission_id)
-        .values(
-            phase=str(Phase.CREATED), fusion_invoice_id=fusion_invoice_id, http_status=http_status,
-            ended_at=transaction.now,
-        )
-    )  # fmt: skip
+        _CREATED,
+        {"key": submission_id, "invoice": fusion_invoice_id, "answered": http_status, "at": transaction.now},
+    )
     # A late answer may find the invoice parked, released or in a further attempt: what was created stays created.
     moved = move(
         transaction,

@@ -14,6 +14,7 @@ from typing import Any
 from mlc_dagster.ledger import windows
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.windows import GenerationKind, WindowBusy
+from mlc_dagster.vault import scrub
 
 LEASE = dt.timedelta(seconds=60)
 _HEARTBEAT = 15.0
@@ -78,6 +79,8 @@ def hold_generation(
     try:
         yield held
     except BaseException as error:
+        # What it says is kept with the generation and shown to people.
+        scrub(error)
         ended.set()
         beat.join()
         with ledger.transaction() as transaction:

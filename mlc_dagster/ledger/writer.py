@@ -1,7 +1,7 @@
 """One writer per process: changes from many tasks, committed together.
 
-A durable commit costs far more than the rows in it, so changes that wait at the same time share one. Each change runs
-in its own savepoint: one that fails does not take its neighbours with it. ``submit`` returns after the commit.
+A durable commit costs far more than the rows in it, so changes that wait at the same time share one. One that fails
+does not take its neighbours with it: they are run again, each in a savepoint. ``submit`` returns after the commit.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ _Ended = tuple[Any, BaseException | None]
 class LedgerWriter:
     """Runs changes in a thread of its own, as many as are waiting in each commit.
 
-    A change works through its transaction alone: after a deadlock with another process it is run again.
+    A change works through its transaction alone: after a deadlock with another process, or a neighbour's failure, it
+    is run again.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -94,14 +95,39 @@ class LedgerWriter:
     def _write(self, group: list[_Waiting]) -> list[_Ended]:
         for attempt in range(1, _TRIES + 1):
             try:
-                with self._ledger.transaction() as transaction:
-                    ended = [_run_one(transaction, change) for change, _, _ in group]
-                self.commits += 1
-                return ended
+                ended = self._together(group) or self._apart(group)
             except Exception as error:  # noqa: BLE001 - handed to the tasks: nobody's change is durable
                 if attempt == _TRIES or getattr(getattr(error, "orig", None), "sqlstate", None) not in _TRY_AGAIN:
                     return [(None, error)] * len(group)
+            else:
+                self.commits += 1
+                return ended
         raise AssertionError("unreachable")
+
+    def _together(self, group: list[_Waiting]) -> list[_Ended] | None:
+        """All of them without savepoints, which cost as much as a change; None, and nothing written, when one fails."""
+        try:
+            with self._ledger.transaction() as transaction:
+                return [(_run_bare(transaction, change), None) for change, _, _ in group]
+        except _ChangeFailed:
+            return None
+
+    def _apart(self, group: list[_Waiting]) -> list[_Ended]:
+        with self._ledger.transaction() as transaction:
+            return [_run_one(transaction, change) for change, _, _ in group]
+
+
+class _ChangeFailed(Exception):
+    """A change raised: which one, and with what, is found out when they are run apart."""
+
+
+def _run_bare(transaction: Transaction, change: Change) -> Any:
+    try:
+        return change(transaction)
+    except OperationalError:
+        raise
+    except Exception as error:
+        raise _ChangeFailed from error
 
 
 def _run_one(transaction: Transaction, change: Change) -> _Ended:

@@ -6,6 +6,7 @@ Everything else (page sizes, time limits, companies) comes from mlc.yaml and is 
 
 # ruff: noqa: PLC0415 - SQLAlchemy's engine and the connectors are imported by the run that uses them.
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import dagster as dg
@@ -13,6 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from mlc_dagster.resources.wiring import Wiring
 from mlc_dagster.settings import FusionSettings, LedgerSettings, Settings, SettingsError, SftpSettings
+from mlc_dagster.vault import scrub
 
 if TYPE_CHECKING:
     from mlc_dagster.ledger.database import Ledger
@@ -24,10 +26,14 @@ class FusionResource(dg.ConfigurableResource):
     """Oracle Fusion Cloud: the pod that invoices are posted to."""
 
     base_url: str = Field(description="Address of the Fusion pod.")
-    token_url: str = Field(description="OAuth2 token endpoint of the identity domain.")
-    client_id: str = Field(description="OAuth2 client; with client credentials also the Fusion user that posts.")
-    client_secret: str = Field(description="Reference to the client's secret (env:, file:, store:), never the secret.")
-    scope: str = Field(description="OAuth2 scope of the pod.")
+    token_url: str = Field(default="", description="OAuth2 token endpoint of the identity domain; none with Basic.")
+    client_id: str = Field(
+        default="", description="OAuth2 client; with client credentials also the Fusion user that posts."
+    )
+    client_secret: str | None = Field(
+        default=None, description="Reference to the client's secret (env:, file:, store:), never the secret."
+    )
+    scope: str = Field(default="", description="OAuth2 scope of the pod.")
 
     @classmethod
     def of(cls, settings: FusionSettings) -> Self:
@@ -49,7 +55,7 @@ class FusionResource(dg.ConfigurableResource):
 
     def __repr__(self) -> str:
         """The address and the client, no reference."""
-        return f"FusionResource({self.base_url} as {self.client_id})"
+        return f"FusionResource({self.base_url}{' as ' if self.client_id else ''}{self.client_id})"
 
     __str__ = __repr__
 
@@ -112,6 +118,7 @@ class LedgerResource(dg.ConfigurableResource):
     wiring: dg.ResourceDependency[Wiring]
 
     _opened: "Ledger | None" = PrivateAttr(default=None)
+    _uses_before: Mapping[str, int] = PrivateAttr(default_factory=dict[str, int])
 
     @classmethod
     def of(cls, settings: LedgerSettings, wiring: Wiring) -> Self:
@@ -130,20 +137,40 @@ class LedgerResource(dg.ConfigurableResource):
 
             ledger = LedgerSettings(url=self.url, url_secret=self.url_secret)
             settings = self.wiring.settings.model_copy(update={"ledger": ledger})
+            self._uses_before = self.wiring.secrets.uses
             self._opened = open_settings_ledger(settings, self.wiring.secrets)
         return self._opened
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Seal what the run added to the audit trail, however the run ended, and close the engine."""
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Tell which secrets the run used, seal what it added to the audit trail, and close the engine.
+
+        However the run ended.
+        """
         ledger, self._opened = self._opened, None
         if ledger is None:
             return
-        from mlc_dagster.ledger.audit import seal
+        from mlc_dagster.ledger.audit_sealing import seal_and_checkpoint
 
         try:
-            seal(ledger)
+            if context.run is not None:
+                self._tell_used(ledger, context.run.run_id)
+            seal_and_checkpoint(ledger, self.wiring.settings, self.wiring.secrets)
+        except Exception as error:
+            # Dagster keeps its text with the run.
+            scrub(error)
+            raise
         finally:
             ledger.close()
+
+    def _tell_used(self, ledger: "Ledger", run_id: str) -> None:
+        """One event per reference that was resolved since the ledger was opened; runs only, not every tick."""
+        uses = self.wiring.secrets.uses
+        used = [reference for reference, times in uses.items() if times > self._uses_before.get(reference, 0)]
+        if not used:
+            return
+        with ledger.transaction() as transaction:
+            for reference in sorted(used):
+                transaction.audit("secret.used", reference, run_id=run_id)
 
     def __repr__(self) -> str:
         """The address, or the reference to it."""

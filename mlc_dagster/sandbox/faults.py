@@ -25,8 +25,18 @@ BEFORE: Final = (
     "revoked",
     "token_down",
     "zero_rows",
+    "wrong_dialect",
+    "commit_late",
 )
-AFTER: Final = ("commit_then_hang", "commit_then_reset", "commit_then_status", "cut_off")
+AFTER: Final = (
+    "commit_then_hang",
+    "commit_then_reset",
+    "commit_then_status",
+    "cut_off",
+    "truncated",
+    "stuck",
+    "trickle",
+)
 KINDS: Final = (*BEFORE, *AFTER)
 QUIRKS: Final = ("has_more_always_false", "has_more_always_true", "shuffled_pages", "no_items_when_empty")
 """Ways in which answers mislead; ``shuffled_pages`` only where the request gives no orderBy."""
@@ -38,8 +48,15 @@ class Fault:
 
     ``path`` is a shell pattern on the path below the version segment (``invoices``, ``invoices/*``, ``*LOV``); the
     token endpoint is ``oauth2/v1/token`` and ``*`` does not reach it. ``count`` is how often it still strikes, ``skip``
-    how many matching requests pass first. ``seconds`` is the latency, or how long a hang lasts (0: until the client
-    gives up); ``retry_after`` is sent as is. The ``commit_then_*`` kinds mean POST unless a method is given.
+    how many matching requests pass first; with ``every``, only the first ``burst`` of every so many are struck.
+    ``seconds`` is the latency, the pause before each part of a trickle, or how long a hang lasts (0: until the client
+    gives up); ``retry_after`` is sent as is, ``retry_at`` (seconds from now) as a date by Fusion's clock. The
+    ``commit_…`` kinds mean POST unless a method is given.
+
+    Of the kinds, ``zero_rows`` hides every row and ``wrong_dialect`` those that a ``q`` asks for; ``commit_late`` keeps
+    an invoice back until ``reads`` look-ups by its number were answered, stores it then, and answers nothing;
+    ``cut_off`` ends within the announced length, ``truncated`` announces the half that it sends, ``stuck`` sends half
+    and keeps the connection open.
     """
 
     kind: str
@@ -52,23 +69,29 @@ class Fault:
     retry_after: str | float | None = None
     body: str = ""
     content_type: str = "text/html"
+    retry_at: float | None = None
     seconds: float = 0.0
     jitter: float = 0.0
     cap: int = 8
+    every: int = 0
+    burst: int = 1
+    reads: int = 1
     fault_id: int = 0
     fired: int = 0
+    seen: int = 0
 
     def __post_init__(self) -> None:
         # The address for administration reads JSON numbers as Decimal, as is right for money.
         self.probability, self.seconds, self.jitter = float(self.probability), float(self.seconds), float(self.jitter)
         if isinstance(self.retry_after, Decimal):
             self.retry_after = float(self.retry_after)
+        self.retry_at = None if self.retry_at is None else float(self.retry_at)
         if self.kind not in KINDS:
             msg = f"fault kind {self.kind!r} is not one of {', '.join(KINDS)}"
             raise ValueError(msg)
         if self.kind == "token_down" and self.path == "*":
             self.path = TOKEN_PATH
-        if self.kind.startswith("commit_then") and self.method is None:
+        if self.kind.startswith("commit_") and self.method is None:
             self.method = "POST"
 
     def describe(self) -> dict[str, Any]:
@@ -241,6 +264,10 @@ class Faults:
                 if fault.skip > 0:
                     fault.skip -= 1
                     continue
+                if fault.every:
+                    fault.seen += 1
+                    if (fault.seen - 1) % fault.every >= fault.burst:
+                        continue
                 if fault.probability < 1.0 and self._random.random() >= fault.probability:
                     continue
                 if fault.kind != "concurrency_cap":

@@ -103,18 +103,20 @@ exports:
       password: file:secrets/partner_password
       host_key: "{fingerprint}"
       directory: /inbound
-    upload: {{manifest: true}}
+    upload: {{manifest: true, retry_for: 2}}     # a real partner's server is given five minutes
   - name: journals_to_mainframe
     source: journals
     ledgers: [{us_ledger}]
     layout: journals_fixed
     start: *feeds_start
     sftp: *partner
+    upload: {{retry_for: 2}}
   - name: invoices_to_partner
     source: invoices
     layout: x12_invoices_810
     start: *feeds_start
     sftp: *partner
+    upload: {{retry_for: 2}}
     partner: &edi {{sender: "ZZ:MLCSANDBOX", receiver: "ZZ:PARTNER", usage: T}}
     acknowledgement: {{expected_within: 24h, directory: /acks}}
   - name: orders_to_supplier
@@ -122,7 +124,9 @@ exports:
     layout: x12_orders_850
     start: *feeds_start
     sftp: *partner
+    upload: {{retry_for: 2}}
     partner: *edi
+alerts: {{to: ["{alerts_url}"]}}     # kept by the sandbox: {base_url}/sandbox/alerts
 retry: {{check_every: 30}}
 poll: {{cron: "*/15 * * * *", start: {start}}}
 data_dir: data
@@ -192,6 +196,7 @@ class SandboxFolder:
             text = self.config.read_text("utf-8")
             for before, now in (
                 (str(known["base_url"]), fusion.base_url),
+                (f"json://127.0.0.1:{known['fusion_port']}/", f"json://127.0.0.1:{fusion.port}/"),
                 (f"port: {known['sftp_port']}", f"port: {sftp.port}"),
                 (str(known["sftp_host_key"]), sftp.fingerprint),
             ):
@@ -200,6 +205,7 @@ class SandboxFolder:
             text = _MLC_YAML.format(
                 base_url=fusion.base_url,
                 token_url=fusion.token_url,
+                alerts_url=f"json://127.0.0.1:{fusion.port}/sandbox/alerts",
                 client_id=CLIENT_ID,
                 scope=SCOPE,
                 segments=", ".join(SEGMENTS),
@@ -299,6 +305,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fusion-port", type=int)
     parser.add_argument("--sftp-port", type=int)
     parser.add_argument("--faults", type=Path)
+    parser.add_argument("--feeds-from", type=float, default=24.0, help="hours back at which new feeds begin")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started this one")
     options = parser.parse_args(arguments)
     if options.until_stdin_closes:
@@ -315,6 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
             fusion_port=options.fusion_port,
             sftp_port=options.sftp_port,
             faults=options.faults,
+            feeds_from=dt.timedelta(hours=options.feeds_from),
             announce=announce,
         )
 

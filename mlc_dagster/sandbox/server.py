@@ -1,6 +1,7 @@
 """Starting and stopping the embedded Fusion: in a thread for tests, in a process for ``mlc sandbox``."""
 
 import argparse
+import asyncio
 import contextlib
 import datetime as dt
 import json
@@ -105,7 +106,7 @@ class FusionSandbox:
     def stop(self) -> None:
         """Stops serving; requests still open are cut off. The books stay readable."""
         self.faults.clear()
-        self._server.should_exit = True
+        self._server.end()
         if self._thread is not None:
             self._thread.join(15)
             self._thread = None
@@ -169,6 +170,8 @@ class _Server(uvicorn.Server):
         self.app = app
         self.ready = threading.Event()
         self.announce: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = asyncio.Event()
         config = uvicorn.Config(
             app,
             log_level="error",
@@ -190,9 +193,30 @@ class _Server(uvicorn.Server):
         if self.announce is not None:
             self.announce()
 
+    def end(self) -> None:
+        """Ends serving; may be called from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def main_loop(self) -> None:
+        # uvicorn's own looks ten times a second whether it shall end, as a signal asks it to; ``end`` wakes it.
+        self._loop = asyncio.get_running_loop()
+        waits = {asyncio.create_task(super().main_loop()), asyncio.create_task(self._ending.wait())}
+        _, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for other in others:
+            other.cancel()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.app.stopping.set()
-        await super().shutdown(sockets)
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        # Idle connections close in the loop's next turn. uvicorn waits a tenth of a second for them in any case.
+        await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
         # After this uvicorn repeats the signal that ended it, and no later line of this process runs.
         self.app.books.flush()
 

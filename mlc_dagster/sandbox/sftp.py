@@ -299,7 +299,10 @@ class SandboxSftp:
     def stop(self) -> None:
         """Closes every connection and the port."""
         self._stopped.set()
-        if self._accepting is not None:
+        if self._accepting is not None and self._accepting.is_alive():
+            # Wakes the accept, which would else notice at the end of its time.
+            with suppress(OSError):
+                socket.create_connection((self.host, self.port), timeout=_WAKE_SECONDS).close()
             self._accepting.join()
         if self._listener is not None:
             self._listener.close()
@@ -335,7 +338,7 @@ class SandboxSftp:
             except OSError:
                 # Reset before it was accepted: that client is gone, the next one is not.
                 continue
-            if self.faults.refusing_connections:
+            if self._stopped.is_set() or self.faults.refusing_connections:
                 connection.close()
                 continue
             try:

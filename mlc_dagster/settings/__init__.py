@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from mlc_dagster.settings.audit import AuditSettings
 from mlc_dagster.settings.exports import (
     AcknowledgementSettings,
     AlertSettings,
@@ -20,6 +21,8 @@ from mlc_dagster.settings.exports import (
 )
 from mlc_dagster.settings.fusion import ChartSettings, FusionSettings
 from mlc_dagster.settings.poll import POLL_MINUTES, LedgerSettings, PollSettings
+from mlc_dagster.settings.retention import RetentionSettings
+from mlc_dagster.settings.secrets import SecretsSettings, VaultSettings, secret_references
 from mlc_dagster.settings.sftp import SftpSettings
 from mlc_dagster.settings.stampli import CompanySettings, CrosswalkSettings, RetrySettings, StampliSettings
 from mlc_dagster.settings.values import Model, SettingsError, is_loopback
@@ -28,6 +31,7 @@ __all__ = [
     "POLL_MINUTES",
     "AcknowledgementSettings",
     "AlertSettings",
+    "AuditSettings",
     "ChartSettings",
     "CompanySettings",
     "CrosswalkSettings",
@@ -37,13 +41,17 @@ __all__ = [
     "OutboundSettings",
     "PartnerSettings",
     "PollSettings",
+    "RetentionSettings",
     "RetrySettings",
+    "SecretsSettings",
     "Settings",
     "SettingsError",
     "SftpSettings",
     "StampliSettings",
     "UploadSettings",
+    "VaultSettings",
     "is_loopback",
+    "secret_references",
 ]
 
 
@@ -59,6 +67,11 @@ class Settings(Model):
     data_dir: Path = Path(".mlc")
     ledger: LedgerSettings = LedgerSettings()
     alerts: AlertSettings = AlertSettings()
+    audit: AuditSettings = AuditSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    retention: RetentionSettings = RetentionSettings()
+    approvers: list[str] = []
+    """Names of those who alone may ask for, and approve, what takes two people; empty: anybody, by any two names."""
     root: Path = Field(default=Path(), exclude=True)
     sandbox: bool = Field(default=False, exclude=True)
     """True when no mlc.yaml was found and the definitions show the sandbox configuration."""
@@ -79,6 +92,13 @@ class Settings(Model):
         return self
 
     @model_validator(mode="after")
+    def _approvers_can_agree(self) -> Self:
+        if self.approvers and (len(self.approvers) == 1 or not all(name.strip() for name in self.approvers)):
+            msg = "approvers: name at least two people, none of them empty; without the list anybody may approve"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _feeds_differ(self) -> Self:
         names = [export.name.lower() for export in self.exports]
         for name in names:
@@ -87,6 +107,12 @@ class Settings(Model):
                 raise ValueError(msg)
         known = {ledger for chart in self.fusion.charts.values() for ledger in chart.ledgers}
         for export in self.exports:
+            if export.start is not None and export.start < self.poll.start:
+                msg = (
+                    f"exports.{export.name}.start: {export.start.isoformat()} is before poll.start "
+                    f"({self.poll.start.isoformat()}), from when on there are windows; move poll.start back"
+                )
+                raise ValueError(msg)
             for ledger in export.ledgers:
                 if ledger not in known:
                     msg = f"exports.{export.name}.ledgers: {ledger!r} is in no chart under fusion.charts"
@@ -97,6 +123,23 @@ class Settings(Model):
         """``value`` made absolute against the folder of mlc.yaml."""
         return value if value.is_absolute() else (self.root / value).resolve()
 
+    @model_validator(mode="after")
+    def _checkpoints_apart(self) -> Self:
+        if self.checkpoints_path.is_relative_to(self.data_path):
+            msg = (
+                f"audit.checkpoints: {self.checkpoints_path} lies inside data_dir; whoever can change the ledger there "
+                "could change it too: name a folder elsewhere"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def data_path(self) -> Path:
         return self.path(self.data_dir)
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The second place of the audit trail; beside data_dir unless ``audit.checkpoints`` names another."""
+        if self.audit.checkpoints is not None:
+            return self.path(self.audit.checkpoints)
+        return self.data_path.with_name(f"{self.data_path.name}-checkpoints")

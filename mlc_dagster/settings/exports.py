@@ -182,7 +182,7 @@ class OutboundSettings(Model):
 class AlertSettings(Model):
     """Who is told when something needs a person."""
 
-    to: list[str] = []
+    to: list[str] = Field(default=[], repr=False)
     """Addresses as apprise writes them (``mailto://…``, ``slack://…``), or references to secrets that hold one."""
     prefix: str = "mlc-dagster"
     """Begins every subject: names the installation."""

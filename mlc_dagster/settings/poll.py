@@ -2,7 +2,7 @@
 
 import datetime as dt
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl
 
 from pydantic import field_validator, model_validator
 
@@ -67,9 +67,10 @@ class LedgerSettings(Model):
     @classmethod
     def _supported(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
-            msg = f"{value.split('@')[-1]!r} must begin with sqlite:/// or postgresql+psycopg://"
+            shown = value.split("@")[-1].partition("?")[0]
+            msg = f"{shown!r} must begin with sqlite:/// or postgresql+psycopg://"
             raise ValueError(msg)
-        if value is not None and urlsplit(value).password is not None:
+        if value is not None and _has_password(value):
             # Settings are shown in the UI and in `mlc config check`.
             msg = "has a password in it; put the whole address into a secret and write url_secret: env:NAME"
             raise ValueError(msg)
@@ -81,3 +82,14 @@ class LedgerSettings(Model):
             msg = "give either url or url_secret"
             raise ValueError(msg)
         return self
+
+
+def _has_password(url: str) -> bool:
+    """Whether a ledger's address carries a password, before its host or as one of its parameters."""
+    rest = url.partition("://")[2]
+    # Up to the last @, since a password may hold what ends the host elsewhere.
+    user, at, _ = rest.rpartition("@")
+    parameters = parse_qsl(rest.partition("?")[2], keep_blank_values=True)
+    return (bool(at) and ":" in user and not rest.startswith("/")) or any(
+        "password" in name.lower() or "secret" in name.lower() for name, _ in parameters
+    )

@@ -5,6 +5,7 @@ What belongs here: types that several parts use, and the error text of each. Wha
 
 import ipaddress
 import re
+from importlib.metadata import entry_points
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,11 +24,22 @@ class SettingsError(Exception):
 
 
 SECRET_SCHEMES = ("store", "env", "file", "vault")
+"""Schemes that the product itself resolves; packages add others by an entry point."""
+SECRET_PROVIDERS = "mlc_dagster.secret_providers"  # noqa: S105
+"""Group of the entry points that add a scheme: its name, and what makes the provider."""
+
+
+def is_secret_reference(value: str) -> bool:
+    """True for ``env:NAME`` and the like, a scheme that a package added included."""
+    scheme, separator, rest = value.partition(":")
+    if not separator or not rest:
+        return False
+    # What is installed is looked through only for schemes that are not the product's own.
+    return scheme in SECRET_SCHEMES or bool(entry_points(group=SECRET_PROVIDERS, name=scheme))
 
 
 def _secret_reference(value: str) -> str:
-    scheme, separator, rest = value.partition(":")
-    if scheme not in SECRET_SCHEMES or not separator or not rest:
+    if not is_secret_reference(value):
         # The value itself is not shown: a password typed here by mistake must not reach a log.
         msg = "is not a secret reference; write env:NAME, file:/path or store:name instead of the secret itself"
         raise ValueError(msg)
@@ -88,7 +100,8 @@ RemoteUrl = Annotated[str, AfterValidator(_https_unless_loopback)]
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is refused may be a secret typed into the wrong place.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _time_zone(value: str) -> str:

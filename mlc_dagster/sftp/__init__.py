@@ -4,6 +4,7 @@ What belongs here: everything that speaks SFTP. What does not: which files are w
 read before (the intake's business), and reading secrets (values are passed in).
 """
 
+from .connection import offered_host_keys
 from .download import Download, DownloadRequest
 from .errors import (
     FileChanged,
@@ -18,6 +19,7 @@ from .errors import (
     PermissionRefused,
     PinUnreadable,
     PollDeadlineExceeded,
+    QuestionAsked,
     ServerRefused,
     SftpError,
     SftpTimeout,
@@ -25,6 +27,7 @@ from .errors import (
     Unreachable,
     UnsafeName,
 )
+from .keys import OfferedHostKey
 from .listing import Listing, RemoteFile
 from .session import SftpCredentials, SftpSession, open_session
 from .upload import Progress, Uploaded
@@ -42,10 +45,12 @@ __all__ = [
     "LoginRefused",
     "NoCommonAlgorithm",
     "NoSuchPath",
+    "OfferedHostKey",
     "PermissionRefused",
     "PinUnreadable",
     "PollDeadlineExceeded",
     "Progress",
+    "QuestionAsked",
     "RemoteFile",
     "ServerRefused",
     "SftpCredentials",
@@ -56,5 +61,6 @@ __all__ = [
     "Unreachable",
     "UnsafeName",
     "Uploaded",
+    "offered_host_keys",
     "open_session",
 ]

@@ -5,7 +5,7 @@ References become values here, at every connection, so that a rotated secret is 
 
 import random
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
 from mlc_dagster.settings import SftpSettings
@@ -17,10 +17,17 @@ _CONNECTS = 3
 
 
 @contextmanager
-def open_account(settings: SftpSettings, secrets: SecretResolver) -> Generator[SftpSession]:
+def open_account(
+    settings: SftpSettings, secrets: SecretResolver, *, sleep: Callable[[float], None] = time.sleep
+) -> Generator[SftpSession]:
     """A connection; refused or dropped ones are tried again, with jitter.
 
     A busy OpenSSH drops new connections at random. A login that was answered with no is never repeated here.
+
+    Args:
+        settings: the account.
+        secrets: resolves its references.
+        sleep: waits between two attempts, in seconds.
 
     Raises:
         SecretError: a reference cannot be resolved.
@@ -32,13 +39,15 @@ def open_account(settings: SftpSettings, secrets: SecretResolver) -> Generator[S
         passphrase=secrets.resolve(settings.passphrase) if settings.passphrase else None,
     )
     with ExitStack() as stack:
-        yield _connect(stack, settings, credentials)
+        yield _connect(stack, settings, credentials, sleep)
 
 
-def _connect(stack: ExitStack, settings: SftpSettings, credentials: SftpCredentials) -> SftpSession:
+def _connect(
+    stack: ExitStack, settings: SftpSettings, credentials: SftpCredentials, sleep: Callable[[float], None]
+) -> SftpSession:
     for attempt in range(1, _CONNECTS):
         try:
             return stack.enter_context(open_session(settings, credentials))
         except Unreachable:
-            time.sleep(random.uniform(0.2, 1.0) * attempt)
+            sleep(random.uniform(0.2, 1.0) * attempt)
     return stack.enter_context(open_session(settings, credentials))

@@ -4,7 +4,7 @@ What belongs here: one class per outcome a caller treats differently. What does 
 socket exception becomes (``translation``). ``transient`` tells whether the same request may succeed later unchanged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -63,16 +63,43 @@ class LoginRefused(SftpError):
         )
 
 
-class NoCommonAlgorithm(SftpError):
-    """Client and server share no acceptable key exchange, host key type, cipher or MAC."""
+class QuestionAsked(LoginRefused):
+    """The server asks for something else than the password. Nothing was answered."""
 
-    def __init__(self, host: str, detail: str) -> None:
+    def __init__(self, host: str, username: str, question: str) -> None:
+        super().__init__(host, username, "keyboard-interactive")
+        # Only the answer is a secret; the question is the server's text and may have any length.
+        self.question = question[:200]
+        text = (
+            f"{host} asks {username!r} the question {self.question!r}, and only a password is ever answered."
+            " Ask the server's owner for an account that logs in by private key or by password alone"
+        )
+        self.args = (text,)
+
+
+class NoCommonAlgorithm(SftpError):
+    """Client and server share no acceptable key exchange, host key type, cipher or MAC.
+
+    ``offered`` holds the server's names by kind; ``allowable`` those of them that the entry may allow.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        detail: str,
+        offered: Mapping[str, Sequence[str]] | None = None,
+        allowable: Sequence[str] = (),
+    ) -> None:
         self.host = host
         self.detail = detail
-        super().__init__(
-            f"{host}: {detail}. SHA-1, CBC and MD5 algorithms are not spoken here; ask the server's owner to"
-            " enable rsa-sha2 or ed25519 host keys, AES-CTR or AES-GCM and SHA-2"
-        )
+        self.offered = {kind: tuple(names) for kind, names in (offered or {}).items()}
+        self.allowable = tuple(allowable)
+        said = "; ".join(f"its only {kind} algorithms are {', '.join(names)}" for kind, names in self.offered.items())
+        remedy = "Ask the server's owner to enable rsa-sha2 or ed25519 host keys, AES-CTR or AES-GCM and SHA-2"
+        if self.allowable:
+            names = ", ".join(self.allowable)
+            remedy += f". Until then this one server may be trusted with less: allow_algorithms: [{names}]"
+        super().__init__(f"{host}: {said or detail}. Weak algorithms are not spoken unless they are allowed. {remedy}")
 
 
 class Unreachable(SftpError):

@@ -10,12 +10,14 @@ import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from paramiko.pkey import UnknownKeyType
+
+from mlc_dagster.vault.private_keys import PrivateKeyFault, read_private_key
 
 from .errors import KeyUnreadable, PinUnreadable
 
@@ -28,47 +30,19 @@ HOST_KEY_FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """Key type as known_hosts names it, and the signature algorithms to negotiate for it, best first."""
 
-_FOREIGN_FORMATS = {
-    "PuTTY-User-Key-File": "is a PuTTY .ppk file; export it as an OpenSSH key with PuTTYgen",
-    "BEGIN PUBLIC KEY": "is a public key; give the private half",
-    "BEGIN SSH2 PUBLIC KEY": "is a public key; give the private half",
-    "BEGIN CERTIFICATE": "is a certificate; give the private key",
-    "ssh-": "is a public key; give the private half",
-    "ecdsa-": "is a public key; give the private half",
-}
-
 
 def load_private_key(text: str, passphrase: str | None = None) -> paramiko.PKey:
-    r"""Reads an RSA, ECDSA or Ed25519 private key.
+    """An RSA, ECDSA or Ed25519 key that logs in, from every form in which ``read_private_key`` reads it.
 
-    OpenSSH, PKCS#1, SEC1 and PKCS#8 (openssl's default, which paramiko cannot read), encrypted or not, with CRLF line
-    ends, without the last newline, or with the ``\n`` written out as environment variables often carry it.
+    PKCS#8, openssl's default, is among them, which paramiko cannot read by itself.
 
     Raises:
         KeyUnreadable: says what is wrong and never quotes the text.
     """
-    stripped = text.strip().lstrip("\ufeff")
-    for mark, reason in _FOREIGN_FORMATS.items():
-        if stripped.startswith((mark, f"-----{mark}", f"---- {mark}")):
-            raise KeyUnreadable(reason)
-    if "\n" not in stripped:
-        stripped = stripped.replace("\\n", "\n")
-    pem = ("\n".join(line.strip() for line in stripped.splitlines()) + "\n").encode()
-    load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in pem else serialization.load_pem_private_key
     try:
-        key = load(pem, passphrase.encode() if passphrase else None)
-    except TypeError:
-        # cryptography says by TypeError that a passphrase is missing, or was given for a key that has none.
-        if passphrase:
-            return load_private_key(text)
-        raise KeyUnreadable("is encrypted and passphrase is absent; add passphrase") from None
-    except (ValueError, UnsupportedAlgorithm):
-        if passphrase:
-            raise KeyUnreadable("passphrase is wrong, or the text is not a whole private key") from None
-        raise KeyUnreadable(
-            "is not a whole OpenSSH, PKCS#1 or PKCS#8 private key; check that all lines are there"
-        ) from None
-    return _as_paramiko(key)
+        return _as_paramiko(read_private_key(text, passphrase))
+    except PrivateKeyFault as fault:
+        raise KeyUnreadable(fault.reason) from None
 
 
 def _as_paramiko(key: object) -> paramiko.PKey:
@@ -97,6 +71,21 @@ class Pin:
 
     fingerprint: str
     family: str | None = None
+
+
+class OfferedHostKey(NamedTuple):
+    """A host key as a server proved it, before anybody trusted it."""
+
+    algorithm: str
+    fingerprint: str
+    """``SHA256:…``"""
+    known_hosts_line: str
+
+
+def offered_host_key(host: str, port: int, key: paramiko.PKey) -> OfferedHostKey:
+    """What a person compares, and a line for known_hosts."""
+    place = host if port == 22 else f"[{host}]:{port}"
+    return OfferedHostKey(key.get_name(), fingerprint(key), f"{place} {key.get_name()} {key.get_base64()}")
 
 
 def fingerprint(key: paramiko.PKey) -> str:

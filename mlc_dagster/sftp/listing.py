@@ -4,24 +4,32 @@ What belongs here: which entries are files we may read, and the names under whic
 packets (``readdir``), and any judgement over age, suffixes or what was seen before.
 """
 
+import hashlib
 import posixpath
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from mlc_dagster.visible import visible
+
 from .errors import UnsafeName
+
+LONGEST_NAME = 255
+"""Bytes of a name; no file system that partners use has longer ones, and databases cannot index them."""
+_LARGEST_SIZE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One entry. ``path`` and ``name`` keep undecodable bytes by surrogateescape; show ``printable`` to people.
+    """One entry. ``path`` and ``name`` are as the server has them; show and keep ``printable``.
 
     Attributes:
         path: Directory and name joined by a slash; what every other call takes.
-        name: The last component as the server sent it.
-        size: Bytes, or None when the server does not tell.
+        name: The last component as the server sent it; undecodable bytes by surrogateescape.
+        size: Bytes, or None when the server does not tell, or tells nonsense.
         mtime: Seconds since 1970 UTC by the server's clock, or None. Never a measure of "new".
         regular: True for an ordinary file, also when the server tells no type.
+        link: True for a symbolic link; links are listed and never followed.
     """
 
     path: str
@@ -29,11 +37,20 @@ class RemoteFile:
     size: int | None
     mtime: int | None
     regular: bool
+    link: bool = False
 
     @property
     def printable(self) -> str:
-        r"""The path in plain UTF-8, undecodable bytes as ``\udcXX`` escapes; safe for logs and databases."""
-        return self.path.encode("utf-8", "backslashreplace").decode("utf-8")
+        r"""The path fit for logs, screens and databases: the unseen is written as ``\udcXX`` and the like.
+
+        Equal to ``path`` for every name that people give to files. A name longer than file systems have is cut, and
+        told apart by its hash.
+        """
+        raw = self.name.encode("utf-8", "surrogateescape")
+        if len(raw) <= LONGEST_NAME:
+            return visible(self.path)
+        folder = self.path[: len(self.path) - len(self.name)]
+        return visible(f"{folder}{self.name[:100]}… ({len(raw)} bytes, {hashlib.sha256(raw).hexdigest()[:12]})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +98,10 @@ def remote_file(path: str, attributes: Attributes) -> RemoteFile:
     return RemoteFile(
         path=path,
         name=posixpath.basename(path),
-        size=attributes.size,
+        size=attributes.size if attributes.size is None or attributes.size <= _LARGEST_SIZE else None,
         mtime=attributes.mtime,
         regular=mode is None or stat.S_IFMT(mode) in (0, stat.S_IFREG),
+        link=mode is not None and stat.S_ISLNK(mode),
     )
 
 
@@ -99,5 +117,5 @@ def sort_entries(directory: str, entries: Iterable[tuple[str, Attributes]]) -> L
         if is_safe_name(name):
             (listing.files if entry.regular else listing.others).append(entry)
         else:
-            listing.others.append(RemoteFile(entry.path, name, entry.size, entry.mtime, regular=False))
+            listing.others.append(RemoteFile(entry.path, name, entry.size, entry.mtime, regular=False, link=entry.link))
     return listing

@@ -18,6 +18,7 @@ from .listing import Attributes
 MOST_IN_FLIGHT = 64
 _FIRST_IN_FLIGHT = 4
 _MOST_ENTRIES = 1_000_000
+_MOST_NAME_BYTES = 256 * 1024 * 1024
 _LARGEST_PACKET = 16 * 1024 * 1024
 _RECEIVE = 256 * 1024
 
@@ -106,6 +107,7 @@ class DirectoryReader:
             raise SFTPError(f"expected a directory handle, got packet {reply.kind}")
         handle = reply.text()
         pending, window, total, ended = 0, min(_FIRST_IN_FLIGHT, self._most), 0, False
+        name_bytes = 0
         while not ended or pending:
             while not ended and pending < window:
                 self._send(CMD_READDIR, handle)
@@ -120,7 +122,11 @@ class DirectoryReader:
             if total > _MOST_ENTRIES:
                 raise SFTPError(f"more than {_MOST_ENTRIES} entries in one directory")
             for _ in range(count):
-                name = reply.text().decode("utf-8", "surrogateescape")
+                raw = reply.text()
+                name_bytes += len(raw)
+                if name_bytes > _MOST_NAME_BYTES:
+                    raise SFTPError(f"more than {_MOST_NAME_BYTES} bytes of names in one directory")
+                name = raw.decode("utf-8", "surrogateescape")
                 reply.text()  # "longname", an ls line for people: its date format changes with the file's age
                 yield name, reply.attributes()
             window = min(window * 2, self._most)

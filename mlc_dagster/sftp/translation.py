@@ -96,7 +96,6 @@ class Endpoint:
             )
         if isinstance(error, paramiko.BadAuthenticationType):
             return LoginRefused(self.host, username, method, error.allowed_types)
-        # The keyboard-interactive fall back raises a bare SSHException when the server asks for more than a password.
-        if isinstance(error, paramiko.AuthenticationException) or text.startswith("Fallback"):
+        if isinstance(error, paramiko.AuthenticationException):
             return LoginRefused(self.host, username, method)
         return self.translate(error, "login", "")

@@ -7,11 +7,20 @@ twice. The invoice known to be there is the business unit's control row.
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum, auto
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
-from mlc_dagster.fusion.invoices import Control, Found, any_invoice, find_by_number, find_by_supplier, observe
+from mlc_dagster.fusion.invoices import (
+    Control,
+    Found,
+    any_invoice,
+    find_by_amount,
+    find_by_number,
+    find_by_supplier,
+    observe,
+)
 from mlc_dagster.fusion.q import is_plain
 from mlc_dagster.ledger import control_rows
 from mlc_dagster.ledger.database import Ledger, Row
@@ -78,6 +87,20 @@ class AbsenceProver:
             part = [each for each in sought if each.business_unit == unit]
             findings |= await self._look_up_in(unit, part)
         return findings
+
+    async def look_up_amount(self, sought: Sought, amount: Decimal) -> Finding:
+        """All invoices of the same business unit, date and amount, whatever they are called.
+
+        Raises:
+            FusionError: Fusion cannot be read.
+        """
+        control, known_before = await self._control(sought.business_unit)
+        found = await find_by_amount(self._client, sought.invoice_date, amount, control)
+        if not found.control_seen:
+            lost = known_before or control is not None
+            return Finding(Presence.UNPROVEN if lost else Presence.NOTHING_VISIBLE)
+        rows = tuple(row for row in found.rows if row.business_unit in (sought.business_unit, None))
+        return Finding(Presence.PRESENT if rows else Presence.ABSENT, rows)
 
     async def _look_up_in(self, unit: str, sought: Sequence[Sought]) -> dict[int, Finding]:
         control, known_before = await self._control(unit)

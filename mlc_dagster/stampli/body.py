@@ -39,6 +39,23 @@ def _value(value: str | int | Decimal | dt.date) -> str | int | msgspec.Raw:
     return value
 
 
+class BodyKeys(msgspec.Struct, rename="pascal"):
+    """What names an invoice in its body; reading the whole of it with exact numbers takes twenty times as long."""
+
+    business_unit: str
+    supplier_number: str
+    invoice_number: str
+    invoice_date: dt.date
+
+
+_KEYS = msgspec.json.Decoder(BodyKeys)
+
+
+def body_keys(body: bytes | str) -> BodyKeys:
+    """Raises msgspec.DecodeError when it is no body of ours."""
+    return _KEYS.decode(body)
+
+
 def fill_group(template: str, invoice_group: str) -> bytes:
     """The body to send: the template with its invoice group.
 

@@ -77,7 +77,7 @@ def converter(column: Column, rules: ValueRules, *, printable: bool) -> Convert 
         case "integer":
             return _remembering(_integer)
         case "decimal":
-            return decimal_converter(rules)
+            return _remembering(decimal_converter(rules))
         case "date":
             return _remembering(_date_converter(rules.date))
         case "timestamp":

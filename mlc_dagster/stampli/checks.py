@@ -101,13 +101,14 @@ def _types(invoice: Invoice, company: CompanySettings) -> Iterator[Problem]:
             yield problem("FIELD_INVALID", field=_of(line, "line_type"), value=line.line_type, remedy=remedy)
 
 
-def _money(invoice: Invoice) -> Iterator[tuple[str, Decimal]]:
-    yield "invoice_amount", invoice.amount
-    for name, amount in (("tax_amount", invoice.tax_amount), ("freight_amount", invoice.freight_amount)):
-        if amount is not None:
-            yield name, amount
+def _money(invoice: Invoice) -> Iterator[tuple[InvoiceLine | None, str, Decimal]]:
+    yield None, "invoice_amount", invoice.amount
+    if invoice.tax_amount is not None:
+        yield None, "tax_amount", invoice.tax_amount
+    if invoice.freight_amount is not None:
+        yield None, "freight_amount", invoice.freight_amount
     for line in invoice.lines:
-        yield _of(line, "line_amount"), line.amount
+        yield line, "line_amount", line.amount
 
 
 def _currency(invoice: Invoice) -> Iterator[Problem]:
@@ -115,24 +116,28 @@ def _currency(invoice: Invoice) -> Iterator[Problem]:
     if units is None:
         yield problem("CURRENCY_INVALID", field="currency", value=invoice.currency)
         return
-    for name, amount in _money(invoice):
+    for line, column, amount in _money(invoice):
         if decimals(amount) > units:
+            name = column if line is None else _of(line, column)
             remedy = f"it has {decimals(amount)} decimals, {invoice.currency} has {units}; amounts are never rounded"
             yield problem("FIELD_INVALID", field=name, value=fixed_point(amount), remedy=remedy)
 
 
 def _lengths(invoice: Invoice) -> Iterator[Problem]:
-    texts: list[tuple[str, str | None, int]] = [
-        ("invoice_number", invoice.number, NUMBER_LENGTH),
-        ("description", invoice.description, DESCRIPTION_LENGTH),
-    ]
-    texts += [(_of(line, "line_description"), line.description, DESCRIPTION_LENGTH) for line in invoice.lines]
-    for name, text, limit in texts:
-        if text is not None and len(text) > limit:
-            remedy = f"it has {len(text)} characters, Fusion takes {limit}: shorten it in Stampli and export it again"
-            yield problem("LENGTH", field=name, value=text, remedy=remedy)
+    if len(invoice.number) > NUMBER_LENGTH:
+        yield _too_long("invoice_number", invoice.number, NUMBER_LENGTH)
+    if invoice.description is not None and len(invoice.description) > DESCRIPTION_LENGTH:
+        yield _too_long("description", invoice.description, DESCRIPTION_LENGTH)
+    for line in invoice.lines:
+        if line.description is not None and len(line.description) > DESCRIPTION_LENGTH:
+            yield _too_long(_of(line, "line_description"), line.description, DESCRIPTION_LENGTH)
     if not invoice.number.strip():
         yield problem("FIELD_MISSING", field="invoice_number")
+
+
+def _too_long(name: str, text: str, limit: int) -> Problem:
+    remedy = f"it has {len(text)} characters, Fusion takes {limit}: shorten it in Stampli and export it again"
+    return problem("LENGTH", field=name, value=text, remedy=remedy)
 
 
 def _line_numbers(invoice: Invoice) -> Iterator[Problem]:

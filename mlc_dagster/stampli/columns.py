@@ -5,6 +5,7 @@ Belongs here: what a header row must hold (missing, duplicate, forbidden, unknow
 
 import difflib
 import sys
+from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -12,11 +13,14 @@ import msgspec
 from mlc_dagster.stampli.cells import Convert, code_converter, converter
 from mlc_dagster.stampli.parsed import FileRejected
 from mlc_dagster.stampli.profile import LINE_FIELDS, Column, Profile, column_name
+from mlc_dagster.stampli.reasons import shown
 from mlc_dagster.stampli.rows import Fault
+from mlc_dagster.stampli.unpacking import kind_of
 
 MONEY = frozenset({"amount", "tax_amount", "freight_amount", "line_amount"})
 """Fields whose decimals are those of the currency."""
 
+_NAME_LENGTH = 240
 
 LINE_ARGUMENTS = (
     "line_number", "line_type", "line_amount", "line_description", "quantity", "unit_price", "uom", "gl_account",
@@ -76,6 +80,10 @@ def read_header(cells: list[str] | Fault | None, profile: Profile, file_name: st
         raise FileRejected(
             "FILE_SCHEMA", f"{file_name}: the header row {cells.text}; {_not_text_hint(cells.raw, profile)}"
         )
+    if len(cells) > profile.text.max_columns:
+        most = profile.text.max_columns
+        remedy = "correct the export, or raise max_columns in the profile"
+        raise FileRejected("FILE_SCHEMA", f"{file_name}: has {len(cells)} columns, {most} are allowed; {remedy}")
     names = [column_name(cell) for cell in cells]
     _refuse_duplicates(names, profile, file_name)
     declared = {alias: (name, column) for name, column in profile.columns.items() for alias in (name, *column.aliases)}
@@ -92,8 +100,10 @@ def read_header(cells: list[str] | Fault | None, profile: Profile, file_name: st
             column = declared[name][1]
             (line if column.field in LINE_FIELDS else header).append(_slot(position, name, column, profile))
         elif profile.forbidden.matches(name):
+            _refuse_unreadable(name, file_name)
             forbidden.append((position, name))
         elif prefix is not None:
+            _refuse_unreadable(name, file_name)
             rules = profile.prefixes[prefix]
             slot = Slot(
                 position,
@@ -140,8 +150,15 @@ def _slot(position: int, name: str, column: Column, profile: Profile) -> Slot:
     )
 
 
+def _refuse_unreadable(name: str, file_name: str) -> None:
+    # What a column is called is stored with its values and shown to people; declared names are the profile's own.
+    if len(name) > _NAME_LENGTH or not name.isprintable():
+        remedy = f"use at most {_NAME_LENGTH} visible characters"
+        raise FileRejected("FILE_SCHEMA", f"{file_name}: a column is named '{shown(name)}'; {remedy}")
+
+
 def _refuse_duplicates(names: list[str], profile: Profile, file_name: str) -> None:
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         text = f"{file_name}: column {', '.join(map(repr, twice))} appears more than once; keep one of them"
         raise FileRejected("FILE_SCHEMA", text)
@@ -173,6 +190,8 @@ def _refuse_missing(
 
 
 def _not_text_hint(raw: bytes, profile: Profile) -> str:
+    if (packed := kind_of(raw)) != "none":
+        return f"it is packed: set compression: {packed} (or auto) in the profile"
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or raw.count(b"\0") * 3 > len(raw):
         return f"it looks like UTF-16, the profile says {profile.text.encoding}: export it as {profile.text.encoding}"
     return f"a text file in {profile.text.encoding} is expected: correct the export or the profile"

@@ -92,9 +92,16 @@ def _compare_lines(
 
 def is_ours(fields: Mapping[str, Any], record: InvoiceRecord, *, posting_user: str) -> bool:
     """Created by our user, from our source, in the group this request named, with equal content."""
-    return (
-        (record.created_by or "").casefold() == posting_user.casefold()
-        and record.invoice_source == fields["InvoiceSource"]
-        and record.invoice_group == fields["InvoiceGroup"]
-        and compare(fields, record).equal
-    )
+    return not origin(fields, record, posting_user=posting_user) and compare(fields, record).equal
+
+
+def origin(fields: Mapping[str, Any], record: InvoiceRecord, *, posting_user: str) -> dict[str, list[str | None]]:
+    """What says that an invoice is not the doing of this request, besides its content: field → [ours, found]."""
+    marks = {
+        "InvoiceSource": (fields["InvoiceSource"], record.invoice_source),
+        "InvoiceGroup": (fields["InvoiceGroup"], record.invoice_group),
+    }
+    found = {name: [ours, seen] for name, (ours, seen) in marks.items() if ours != seen}
+    if (record.created_by or "").casefold() != posting_user.casefold():
+        found["CreatedBy"] = [posting_user, record.created_by]
+    return found

@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import posixpath
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,20 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.schema import submission
 from mlc_dagster.ledger.states import InvoiceState, move
+from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.sftp.errors import SftpError
-from mlc_dagster.stampli.absence import require_visible
+from mlc_dagster.stampli.absence import DataAccessLost, require_visible
 from mlc_dagster.stampli.comparison import body_fields, compare
 from mlc_dagster.stampli.inbound import Inbound, silent
 from mlc_dagster.stampli.model import invoice_from_json
 
 _CHUNK = 400
+_TOGETHER = 50
+"""Read back behind the posting: what one question names."""
+_NEARBY = 32
+"""Later invoices that must be created too, before those are read back."""
+_WRITTEN = 10
+"""Steps per change of the ledger's writer: outcomes of requests that wait for its commit must not wait long."""
 _ACTION_TRIES = 3
 _AGAIN = "tried again at the next reconcile of its window"
 _IN_FUSION = (
@@ -57,56 +64,103 @@ class ConfirmationSummary:
     problems: list[str] = field(default_factory=list[str])
 
 
-async def confirm_window(
-    inbound: Inbound,
-    client: FusionClient,
-    window_start: dt.datetime,
-    *,
-    again: bool = False,
-    progress: Callable[[int], None] = silent,
-) -> ConfirmationSummary:
-    """Read the window's created invoices back and finish their steps.
+class Confirming:
+    """Reads a window's created invoices back: most of them while others are still posted, the rest at the end.
 
-    Args:
-        again: also those confirmed before (reconcile).
-        progress: called with the number of invoices read back, per chunk.
-
-    Raises:
-        DataAccessLost: Fusion shows none of the invoices that it showed before.
-        FusionError: Fusion cannot be read.
+    An invoice is read back only once its creation is in the ledger.
     """
-    summary = ConfirmationSummary()
-    states = _IN_FUSION if again else (InvoiceState.CREATED,)
-    after = 0
-    while True:
-        with inbound.ledger.reading() as reading:
-            rows = ledger_invoices.window_invoices(reading, window_start, states, after=after, limit=_CHUNK)
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        client: FusionClient,
+        writer: LedgerWriter,
+        window_start: dt.datetime,
+        *,
+        progress: Callable[[int], None] = silent,
+    ) -> None:
+        """``progress`` is called with the number of invoices read back, per chunk."""
+        self._inbound = inbound
+        self._client = client
+        self._writer = writer
+        self._window = window_start
+        self._progress = progress
+        self._summary = ConfirmationSummary()
+        self._ended = 0
+        self._after = 0
+        self._behind: asyncio.Task[None] | None = None
+        self._failed = False
+
+    def more_created(self, count: int) -> None:
+        """So many attempts ended: when there is enough to read back, that begins now and runs by itself."""
+        self._ended += count
+        if self._ended >= _TOGETHER and not self._failed and (self._behind is None or self._behind.done()):
+            self._ended = 0
+            self._behind = asyncio.create_task(self._read_behind())
+
+    async def _read_behind(self) -> None:
+        try:
+            rows = await asyncio.to_thread(self._rows, (InvoiceState.CREATED,), self._after, _TOGETHER + _NEARBY)
+            if len(rows) < _TOGETHER + _NEARBY:
+                return
+            # Not the last ones: between them there are others whose answer is still to come.
+            self._after = rows[_TOGETHER - 1]["id"]
+            await self._confirm(rows[:_TOGETHER])
+        except (FusionError, DataAccessLost):
+            # Met again at the end of the run, when nothing is posted any more, and told there.
+            self._failed = True
+
+    async def stop(self) -> None:
+        """The run ends with an error: what is not read back now is read back by the next one."""
+        if self._behind is not None:
+            self._behind.cancel()
+            await asyncio.gather(self._behind, return_exceptions=True)
+
+    async def finish(self, *, again: bool) -> ConfirmationSummary:
+        """Read back what is left and finish the steps of the window's invoices.
+
+        Args:
+            again: also those confirmed before this run (reconcile).
+
+        Raises:
+            DataAccessLost: Fusion shows none of the invoices that it showed before.
+            FusionError: Fusion cannot be read.
+        """
+        if self._behind is not None:
+            await self._behind
+        states = _IN_FUSION if again else (InvoiceState.CREATED,)
+        after = 0
+        while rows := await asyncio.to_thread(self._rows, states, after, _CHUNK):
+            after = rows[-1]["id"]
+            await self._confirm([row for row in rows if again or row["differences"] is None])
+        await _finish_steps(self._inbound, self._client, self._window, self._summary)
+        return self._summary
+
+    def _rows(self, states: Sequence[InvoiceState], after: int, limit: int) -> list[Row]:
+        with self._inbound.ledger.reading() as reading:
+            return ledger_invoices.window_invoices(reading, self._window, states, after=after, limit=limit)
+
+    async def _confirm(self, rows: Sequence[Row]) -> None:
         if not rows:
-            break
-        after = rows[-1]["id"]
-        chosen = rows if again else [row for row in rows if row["differences"] is None]
-        await _confirm_chunk(inbound, client, chosen, summary)
-        progress(len(chosen))
-    await _finish_steps(inbound, client, window_start, summary)
-    return summary
+            return
+        records = await read_back(self._client, {row["fusion_invoice_id"] for row in rows})
+        await require_visible(self._inbound.ledger, self._client, self._inbound.pod, rows, records)
+        found = await asyncio.to_thread(self._judge, rows, records)
+        for start in range(0, len(found), _WRITTEN):
+            part = found[start : start + _WRITTEN]
+            await self._writer.submit(lambda transaction, part=part: _record(transaction, part))
+        for each in found:
+            each.tell(self._summary)
+        self._progress(len(rows))
 
-
-async def _confirm_chunk(
-    inbound: Inbound, client: FusionClient, rows: Sequence[Row], summary: ConfirmationSummary
-) -> None:
-    if not rows:
-        return
-    records = await read_back(client, {row["fusion_invoice_id"] for row in rows})
-    await require_visible(inbound.ledger, client, inbound.pod, rows, records)
-    with inbound.ledger.transaction() as transaction:
-        bodies = sent_bodies(transaction, [row["id"] for row in rows])
-        for row in rows:
-            record = records.get(row["fusion_invoice_id"])
-            _judge(transaction, row, record, bodies.get(row["id"]), summary)
+    def _judge(self, rows: Sequence[Row], records: Mapping[int, InvoiceRecord]) -> "list[_Found]":
+        with self._inbound.ledger.reading() as reading:
+            bodies = sent_bodies(reading, [row["id"] for row in rows])
+        return [_judge(row, records.get(row["fusion_invoice_id"]), bodies.get(row["id"])) for row in rows]
 
 
 def sent_bodies(transaction: Transaction, invoice_keys: Sequence[int]) -> dict[int, bytes]:
-    """The bytes that created each invoice."""
+    """The bytes that created each invoice; empty where the retention rules have erased them."""
     rows = transaction.rows(
         sa.select(submission.c.invoice_pk, submission.c.body)
         .where(submission.c.invoice_pk.in_(list(invoice_keys)), submission.c.fusion_invoice_id.is_not(None))
@@ -115,56 +169,71 @@ def sent_bodies(transaction: Transaction, invoice_keys: Sequence[int]) -> dict[i
     return {row["invoice_pk"]: row["body"] for row in rows}
 
 
-def _judge(
-    transaction: Transaction,
-    row: Row,
-    record: InvoiceRecord | None,
-    body: bytes | None,
-    summary: ConfirmationSummary,
-) -> None:
+@dataclass(frozen=True)
+class _Found:
+    """What reading one invoice back found: the step it takes in the ledger, if any, and what people are told."""
+
+    row: Row
+    tell: Callable[[ConfirmationSummary], None]
+    target: InvoiceState | None = None
+    event: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def _judge(row: Row, record: InvoiceRecord | None, body: bytes | None) -> _Found:
     name = f"{row['number']} (InvoiceId {row['fusion_invoice_id']})"
     state = InvoiceState(row["state"])
     if record is None:
-        summary.missing.append(name)
-        _move(transaction, row, InvoiceState.MISSING_IN_FUSION, "invoice.missing", {})
-        return
+        return _Found(
+            row, lambda summary: summary.missing.append(name), InvoiceState.MISSING_IN_FUSION, "invoice.missing"
+        )
     if record.canceled:
-        summary.voided.append(name)
-        _move(transaction, row, InvoiceState.VOIDED_IN_FUSION, "invoice.voided", {})
-        return
-    if body is None:
-        summary.problems.append(f"{name}: the ledger has no request for it")
-        return
+        return _Found(row, lambda summary: summary.voided.append(name), InvoiceState.VOIDED_IN_FUSION, "invoice.voided")
+    if body == b"" and state is InvoiceState.CONFIRMED:
+        # Erased by the retention rules. It was equal when it was read back; the control on amounts still compares.
+        return _Found(row, _count_unchanged)
+    if not body:
+        return _Found(row, lambda summary: summary.problems.append(f"{name}: the ledger has no request for it"))
     comparison = compare(body_fields(body), record)
     if comparison.equal:
         if state is InvoiceState.CONFIRMED:
-            summary.unchanged += 1
-            return
-        summary.confirmed += 1
+            return _Found(row, _count_unchanged)
         detail = {"generated_lines": list(comparison.generated)}
-        _move(transaction, row, InvoiceState.CONFIRMED, "invoice.confirmed", detail, differences=None)
-        return
+        return _Found(row, _count_confirmed, InvoiceState.CONFIRMED, "invoice.confirmed", detail, {"differences": None})
     shown = ", ".join(f"{key}: sent {sent}, Fusion has {seen}" for key, (sent, seen) in comparison.differences.items())
-    summary.differing.append(f"{name}: {shown}")
-    if state is not InvoiceState.CREATED or row["differences"] != comparison.differences:
-        _move(
-            transaction, row, InvoiceState.CREATED, "invoice.differs", {"differences": comparison.differences},
-            differences=comparison.differences, reason="READ_BACK_DIFFERS",
-        )  # fmt: skip
+    known = state is InvoiceState.CREATED and row["differences"] == comparison.differences
+    return _Found(
+        row,
+        lambda summary: summary.differing.append(f"{name}: {shown}"),
+        None if known else InvoiceState.CREATED,
+        "invoice.differs",
+        {"differences": comparison.differences},
+        {"differences": comparison.differences, "reason": "READ_BACK_DIFFERS"},
+    )
 
 
-def _move(
-    transaction: Transaction, row: Row, target: InvoiceState, event: str, detail: dict[str, Any], **columns: Any
-) -> None:
-    if row["state"] != target or columns.get("differences") is not None:
+def _count_unchanged(summary: ConfirmationSummary) -> None:
+    summary.unchanged += 1
+
+
+def _count_confirmed(summary: ConfirmationSummary) -> None:
+    summary.confirmed += 1
+
+
+def _record(transaction: Transaction, found: Sequence[_Found]) -> None:
+    for each in found:
+        row, target = each.row, each.target
+        if target is None or (row["state"] == target and each.columns.get("differences") is None):
+            continue
         move(
             transaction,
             row["id"],
             target,
             expected=(InvoiceState(row["state"]),),
-            event=event,
-            detail=detail,
-            **columns,
+            event=each.event,
+            detail=each.detail,
+            **each.columns,
         )
 
 
@@ -247,11 +316,14 @@ def _note_step(inbound: Inbound, row: Row, column: str, value: str, said: str) -
 async def _attach_chunk(
     inbound: Inbound, client: FusionClient, rows: Sequence[Row], summary: ConfirmationSummary
 ) -> None:
-    named = [(row, invoice_from_json(row["content"]).document_file) for row in rows]
+    # Without content: erased by the retention rules, long after its document could have come.
+    named = [(row, invoice_from_json(row["content"]).document_file) for row in rows if row["content"]]
     wanted = [(row, name) for row, name in named if name]
     if not wanted:
         return
-    with tempfile.TemporaryDirectory() as folder:
+    inbound.scratch.mkdir(parents=True, exist_ok=True)
+    # Below data_dir, and under the name that the next run sweeps when this one is killed.
+    with tempfile.TemporaryDirectory(dir=inbound.scratch, prefix="receiving-") as folder:
         fetched = await asyncio.to_thread(_fetch, inbound, wanted, Path(folder))
         for row, name in wanted:
             content = fetched[row["id"]]

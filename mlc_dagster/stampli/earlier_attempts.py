@@ -4,7 +4,6 @@ A revision may bear another number or supplier than what was sent before it, and
 request was stored. The look-up of the new number says nothing of that.
 """
 
-import datetime as dt
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +17,7 @@ from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.submissions import Phase
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence, Sought
+from mlc_dagster.stampli.body import body_keys
 from mlc_dagster.stampli.comparison import body_fields, is_ours
 from mlc_dagster.stampli.identity import number_key
 from mlc_dagster.stampli.inbound import Inbound
@@ -26,25 +26,24 @@ from mlc_dagster.stampli.sending import PostingSummary
 
 def sought_for(row: Row) -> Sought:
     """What to look for in Fusion for an invoice row with a mapping."""
-    fields = body_fields(row["mapping"])
     return Sought(
         key=row["id"],
         business_unit=row["business_unit"],
         supplier_number=row["supplier_number"],
         number=row["fusion_number"],
-        invoice_date=dt.date.fromisoformat(str(fields["InvoiceDate"])),
+        invoice_date=body_keys(row["mapping"]).invoice_date,
     )
 
 
 def sought_for_attempt(attempt: Row) -> Sought:
     """What to look for in Fusion for the frozen body of an attempt; the key is the attempt's."""
-    fields = body_fields(attempt["body"])
+    keys = body_keys(attempt["body"])
     return Sought(
         key=attempt["id"],
-        business_unit=str(fields["BusinessUnit"]),
-        supplier_number=str(fields["SupplierNumber"]),
-        number=str(fields["InvoiceNumber"]),
-        invoice_date=dt.date.fromisoformat(str(fields["InvoiceDate"])),
+        business_unit=keys.business_unit,
+        supplier_number=keys.supplier_number,
+        number=keys.invoice_number,
+        invoice_date=keys.invoice_date,
     )
 
 
@@ -52,13 +51,18 @@ def _identity(sought: Sought) -> tuple[str, str, str]:
     return sought.business_unit, sought.supplier_number, number_key(sought.number)
 
 
+_LOOKED_UP = ("occurrence_id", "window_start", "mapping")
+_CURRENT = (
+    sa.select(*(invoice_table.c[name] for name in _LOOKED_UP))
+    .where(invoice_table.c.id == sa.bindparam("key"))
+    .with_for_update()
+)
+
+
 def is_unchanged(transaction: Transaction, row: Row) -> bool:
     """True while the invoice is what was looked up: another run may have put a newer appearance in its place."""
-    names = ("occurrence_id", "window_start", "mapping")
-    now = transaction.row(
-        sa.select(*(invoice_table.c[name] for name in names)).where(invoice_table.c.id == row["id"]).with_for_update()
-    )
-    return now is not None and all(now[name] == row[name] for name in names)
+    now = transaction.row(_CURRENT, {"key": row["id"]})
+    return now is not None and all(now[name] == row[name] for name in _LOOKED_UP)
 
 
 class EarlierAttempts:

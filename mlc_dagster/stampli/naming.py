@@ -4,11 +4,12 @@ Belongs here: keys of rows. Does not: reading them (``rows``) and what happens t
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 
 from mlc_dagster.stampli.columns import Header
-from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.profile import Profile, TextRules
+from mlc_dagster.stampli.rows import Fault
 
 Key = tuple[str, ...]
 """Cells that name an invoice, company first."""
@@ -35,7 +36,11 @@ class KeyReader:
 
     def usable(self, key: Key) -> bool:
         """Whether the cells can name an invoice: filled, visible, not endless."""
-        return not any(cell in self._nulls or len(cell) > _KEY_LENGTH or not cell.isprintable() for cell in key)
+        nulls = self._nulls
+        for cell in key:  # noqa: SIM110 - a generator would cost more than what it looks at, twice for each invoice
+            if cell in nulls or len(cell) > _KEY_LENGTH or not cell.isprintable():
+                return False
+        return True
 
     def plausible(self, cells: Sequence[str]) -> bool:
         """Whether cells of the right number could be a row."""
@@ -56,19 +61,36 @@ class KeyReader:
         """The key without its company; several cells are written as a JSON list, which no value can imitate."""
         return key[1] if len(key) == 2 else json.dumps(key[1:], ensure_ascii=False)
 
-    def candidates(self, raw: bytes) -> list[Key]:
-        """Invoices that a broken row may name, most likely first.
+    def candidates(self, fault: Fault) -> Sequence[Key]:
+        """Invoices that a broken row may name, most likely first."""
+        if fault.names is not None:
+            return [key for key in fault.names if self.usable(key)]
+        return [key for key in cells_named(fault.raw, self._positions, self._width, self._text) if self.usable(key)]
 
-        Cells are counted from the left and, where a delimiter too many or too few moved them, from the right;
-        each physical line counts, for a stray quote may have taken other rows with it.
-        """
-        found: dict[Key, None] = {}
-        text = raw.decode(self._text.encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
-        for line in text.split("\n")[:_LINES_LOOKED_AT]:
-            for part, from_right in ((line[:_BYTES_LOOKED_AT], 0), (line[-_BYTES_LOOKED_AT:], self._width)):
-                cells = [cell.strip(self._text.quote) for cell in part.split(self._text.delimiter)]
-                if all(-len(cells) <= position - from_right < len(cells) for position in self._positions):
-                    key = tuple(cells[position - from_right] for position in self._positions)
-                    if self.usable(key) and not any("\ufffd" in cell for cell in key):
-                        found[key] = None
-        return list(found)
+
+def cells_named(raw: bytes, positions: Sequence[int], width: int, rules: TextRules) -> list[Key]:
+    """What may stand in these cells of a broken row that should have ``width`` cells, most likely first.
+
+    Cells are counted from the left and, where a delimiter too many or too few moved them, from the right;
+    each physical line counts, for a stray quote may have taken other rows with it.
+    """
+    found: dict[Key, None] = {}
+    text = raw.decode(rules.encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
+    for line in text.split("\n")[:_LINES_LOOKED_AT]:
+        for part, from_right in ((line[:_BYTES_LOOKED_AT], 0), (line[-_BYTES_LOOKED_AT:], width)):
+            cells = [cell.strip(rules.quote) for cell in part.split(rules.delimiter)]
+            if all(-len(cells) <= position - from_right < len(cells) for position in positions):
+                key = tuple(cells[position - from_right] for position in positions)
+                if not any("\ufffd" in cell for cell in key):
+                    found[key] = None
+    return list(found)
+
+
+def key_named(profile: Profile, cells: Mapping[str, str]) -> tuple[Key, ...]:
+    """The key that these cells, by column name, and the profile's constants make; nothing when one is missing."""
+    key: list[str] = []
+    for field in profile.rows.key:
+        name, column = next((name, column) for name, column in profile.columns.items() if column.field == field)
+        found = [cells.get(each) or profile.constants.get(each) for each in (name, *column.aliases)]
+        key.append(next((cell for cell in found if cell), ""))
+    return (tuple(key),) if all(key) else ()

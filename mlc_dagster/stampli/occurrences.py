@@ -2,7 +2,8 @@
 
 Before anything is sent the newer one counts: by revision, then approval time, then version of the same path, then the
 sequence in the file name; never by order of arrival. While an outcome is unknown a further one waits. Once Fusion
-holds the invoice, an equal one is a duplicate and a newer one is for a person. Lines of two files are never merged.
+holds the invoice, an equal one is a duplicate and a newer one is for a person. What two people gave up stays so: a
+newer one takes its place, and validation holds it until two people release it. Lines of two files are never merged.
 """
 
 import datetime as dt
@@ -25,6 +26,8 @@ class Standing(Enum):
     NOT_SENT = auto()
     UNKNOWN = auto()
     IN_FUSION = auto()
+    ABANDONED = auto()
+    """Two people gave it up after Fusion was asked: a newer appearance is held by ``releases.held_after_abandon``."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def standing_of(row: Row) -> Standing:
         return Standing.IN_FUSION
     if row["state"] in IN_FLIGHT_STATES or (row["state"] == InvoiceState.PARKED and row["reason"] == "SUBMIT_UNKNOWN"):
         return Standing.UNKNOWN
+    if row["state"] == InvoiceState.REJECTED and row["reason"] == "ABANDONED":
+        return Standing.ABANDONED
     return Standing.NOT_SENT
 
 

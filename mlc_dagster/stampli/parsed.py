@@ -12,7 +12,7 @@ from mlc_dagster.stampli.reasons import Problem
 
 
 class FileRejected(Exception):
-    """No row of the file can be trusted. ``reason`` is FILE_SCHEMA; ``text`` names file, column and remedy."""
+    """No row of the file can be trusted. ``reason`` is FILE_SCHEMA or FILE_COMPRESSION; ``text`` says why."""
 
     def __init__(self, reason: str, text: str) -> None:
         self.reason = reason

@@ -22,7 +22,8 @@ from mlc_dagster.stampli.columns import Header, read_header
 from mlc_dagster.stampli.naming import Key, KeyReader
 from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
 from mlc_dagster.stampli.profile import Profile
-from mlc_dagster.stampli.rows import Block, Fault, RowSplitter
+from mlc_dagster.stampli.row_sources import row_source
+from mlc_dagster.stampli.rows import Block, Fault
 
 __all__ = ["FileRejected", "InvoiceStream", "ParsedInvoice", "QuarantinedRow", "parse_file"]
 
@@ -92,10 +93,8 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
     def __init__(self, path: Path, profile: Profile, *, careful: bool = False) -> None:
         self._path = path
         self._profile = profile
-        self._careful = careful
-        with path.open("rb") as stream:
-            splitter = RowSplitter(stream, profile.text, careful=careful)
-            self._header: Header = read_header(splitter.header(), profile, path.name)
+        self._source = row_source(path, profile, careful=careful)
+        self._header: Header = read_header(self._source.header(), profile, path.name)
         self._keys = KeyReader(self._header, profile)
         self.warnings: tuple[str, ...] = self._header.warnings
         self.rows = 0
@@ -104,11 +103,12 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
     def __next__(self) -> ParsedInvoice | QuarantinedRow:
         return next(self._results)
 
+    def place(self, line: int, column: str | None = None) -> str:
+        """Where a row stands, for people: file and row, or the path of its element."""
+        return self._source.place(line, column)
+
     def _blocks(self, *, leading: int | None = None) -> Iterator[Block]:
-        with self._path.open("rb") as stream:
-            splitter = RowSplitter(stream, self._profile.text, careful=self._careful)
-            splitter.header()
-            yield from splitter.blocks(self._header.width, self._keys.plausible, leading=leading)
+        return self._source.blocks(self._header.width, self._keys.plausible, leading=leading)
 
     def _index(self) -> _Index:
         sources: dict[str, set[str]] = {}
@@ -116,23 +116,50 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
         named: dict[Key, list[tuple[int, str]]] = {}
         key_of, usable = self._keys.key_of, self._keys.usable
         last: Key = ()
+        run = broken = 0
+        again: dict[Key, int] = {}
         for block in self._blocks(leading=max(self._header.key) + 1):
             for line, fault in block.faults:
-                for key in self._keys.candidates(fault.raw):
+                for key in self._keys.candidates(fault):
                     told = named.setdefault(key, [])
                     if len(told) < _FAULTS_TOLD:
                         told.append((line, fault.text))
             for key in map(key_of, block.rows):
-                if key == last or not usable(key):
+                if key == last:
+                    run += 1
                     continue
-                last = key
+                if not usable(key):
+                    broken += 1
+                    continue
+                self._refuse_endless(last, run)
+                if last in pieces:
+                    again[last] = again.get(last, 0) + run
+                    self._refuse_endless(last, again[last])
+                last, run = key, 1
                 company = sources.setdefault(key[0], set())
                 source_id = self._keys.source_id(key)
                 if source_id in company:
                     pieces[key] = pieces.get(key, 1) + 1
                 else:
                     company.add(source_id)
+            self._refuse_endless(last, run)
+            broken += len(block.faults)
+            if broken > self._profile.rows.max_broken:
+                text = (
+                    f"{self._path.name}: more than {self._profile.rows.max_broken} rows (max_broken) cannot be read; "
+                    "correct the export, or raise the limit in the profile"
+                )
+                raise FileRejected("FILE_SCHEMA", text)
         return _Index(sources, pieces, named)
+
+    def _refuse_endless(self, key: Key, rows: int) -> None:
+        most = self._profile.rows.max_per_invoice
+        if rows > most:
+            text = (
+                f"{self._path.name}: invoice {self._keys.source_id(key)!r} has more than {most} rows "
+                "(max_per_invoice); no invoice has, so the key columns are wrong, or raise the limit in the profile"
+            )
+            raise FileRejected("FILE_SCHEMA", text)
 
     def _read(self) -> Iterator[ParsedInvoice | QuarantinedRow]:
         index = self._index()
@@ -178,7 +205,7 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
             yield last, piece
 
     def _quarantined(self, line: int, fault: Fault, index: _Index) -> QuarantinedRow:
-        candidates = self._keys.candidates(fault.raw)
+        candidates = self._keys.candidates(fault)
         named = [(key[0], self._keys.source_id(key)) for key in candidates]
         known = [(company, source) for company, source in named if source in index.sources.get(company, ())]
         company, source_id = next(iter(known or named), (None, None))

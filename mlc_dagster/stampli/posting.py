@@ -8,7 +8,8 @@ window goes on meanwhile. What is due later than this run cares to wait is left 
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,7 +33,9 @@ from mlc_dagster.stampli.reasons import problem
 from mlc_dagster.stampli.sending import PostingStopped, PostingSummary, Sender, lease_length
 from mlc_dagster.stampli.uncertainty import Uncertainty, require_window
 
-_CHUNK = 500
+_CHUNK = 400
+_LOW = 160
+"""With so few invoices ready, the next ones are looked up while these are sent: about a second of posting."""
 _PAUSE = 0.1
 """Seconds between two looks for a free slot while nothing is under way."""
 
@@ -71,9 +74,12 @@ class WindowPosting:
         self.summary = PostingSummary()
         self._prover = AbsenceProver(inbound.ledger, client, inbound.pod)
         self._earlier = EarlierAttempts(inbound, client, writer, self._prover, self.summary)
-        self._sender = Sender(client, writer, self._settings, self.summary)
+        self._changed = asyncio.Event()
+        """A slot was freed, an attempt ended, or more invoices are ready."""
+        self._sender = Sender(client, writer, self._settings, self.summary, freed=self._changed.set)
         self._uncertainty = Uncertainty(inbound, client, writer, work, self._prover, self._sender, self.summary)
         self._ready: deque[_Ready] = deque()
+        self._preparing: asyncio.Task[None] | None = None
         self._in_flight: set[asyncio.Task[None]] = set()
         self._after = 0
         self._exhausted = False
@@ -92,8 +98,9 @@ class WindowPosting:
         patience, ended = self._now() + self._settings.wait_in_run, 0
         try:
             while self._sender.stopped is None:
+                self._changed.clear()
                 progressed = await self._uncertainty.settle_due(new=self._now() < patience)
-                progressed |= await self._uncertainty.send_proven(self._in_flight)
+                progressed |= await self._start(await self._uncertainty.send_proven(len(self._in_flight)))
                 if self._may_begin():
                     progressed |= await self._begin()
                 if self.summary.ended > ended:
@@ -101,7 +108,8 @@ class WindowPosting:
                     ended = self.summary.ended
                     patience = self._now() + self._settings.wait_in_run
                 if self._in_flight:
-                    await asyncio.wait(self._in_flight, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), 1.0)
                     self._collect()
                 elif not progressed and not await self._wait(patience):
                     break
@@ -111,6 +119,8 @@ class WindowPosting:
         except BaseException:
             await self._abandon()
             raise
+        finally:
+            await self._stop_preparing()
         self.summary.left_waiting = await asyncio.to_thread(self._uncertainty.count_waiting)
         if self._sender.stopped is not None:
             raise self._sender.stopped
@@ -128,6 +138,19 @@ class WindowPosting:
             self._progress(1)
             task.result()
 
+    async def _start(self, requests: Iterable[Coroutine[None, None, None]]) -> bool:
+        """Let them run as tasks; True when there are any."""
+        tasks = [asyncio.create_task(request) for request in requests]
+        for task in tasks:
+            task.add_done_callback(self._wake)
+        self._in_flight.update(tasks)
+        # Each takes its slot now, so that the next group sees only those that are left.
+        await asyncio.sleep(0)
+        return bool(tasks)
+
+    def _wake(self, _task: "asyncio.Task[None]") -> None:
+        self._changed.set()
+
     async def _abandon(self) -> None:
         """Something failed: requests under way are let to their end, since their outcome is worth knowing."""
         if self._in_flight:
@@ -142,7 +165,7 @@ class WindowPosting:
         return (
             self._uncertainty.unknown < MOST_UNKNOWN
             and self._sender.refused_in_a_row < 3 * self._settings.max_in_flight
-            and len(self._in_flight) < self._settings.max_in_flight
+            and len(self._in_flight) - self._sender.recording < self._settings.max_in_flight
         )
 
     async def _wait(self, patience: float) -> bool:
@@ -162,27 +185,44 @@ class WindowPosting:
         """Commit the next group of intents, no larger than the free slots, and start their requests."""
         if not self._ready and self._exhausted and self._blocked_units:
             await asyncio.to_thread(self._unblock)
-        if not self._ready and not self._exhausted:
-            await self._prepare()
+        if len(self._ready) < _LOW and self._preparing is None and not self._exhausted:
+            self._preparing = asyncio.create_task(self._prepare())
+            self._preparing.add_done_callback(self._wake)
+        if self._preparing is not None and (self._preparing.done() or not (self._ready or self._in_flight)):
+            await self._prepared()
         if not self._ready:
-            return False
+            # A whole chunk may be in Fusion already, or of a business unit that waits: behind it there may be others.
+            return not self._exhausted
         free = self._sender.free_slots(len(self._in_flight))
         if free < 1:
             # An intent that had to wait for its slot would use up its lease; after a 429 there may be none for a while.
             await asyncio.sleep(0 if self._in_flight else _PAUSE)
             return False
         if self._ready[0].alone:
+            # What is looked up at this moment will be looked up again, with a control row.
+            await self._prepared()
             await self._begin_alone(self._ready.popleft())
             return True
         group: list[_Ready] = []
         while self._ready and len(group) < free and not self._ready[0].alone:
             group.append(self._ready.popleft())
         lease_end = self._sender.deadline()
-        for intent in await self._claim([ready.row for ready in group]):
-            self._in_flight.add(asyncio.create_task(self._post(intent, lease_end)))
-        # Each takes its slot now, so that the next group sees only those that are left.
-        await asyncio.sleep(0)
+        claimed = await self._claim([ready.row for ready in group])
+        await self._start(self._post(intent, lease_end) for intent in claimed)
         return True
+
+    async def _prepared(self) -> None:
+        """Wait for the look-up that is under way; its error is this run's."""
+        preparing, self._preparing = self._preparing, None
+        if preparing is not None:
+            await preparing
+
+    async def _stop_preparing(self) -> None:
+        """What the run no longer needs is not looked up to its end, and its error is nobody's."""
+        preparing, self._preparing = self._preparing, None
+        if preparing is not None:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
 
     async def _begin_alone(self, ready: _Ready) -> None:
         """The first invoice of a business unit that shows none: posted and read back before any other follows."""
@@ -264,10 +304,7 @@ class WindowPosting:
 
     async def _prepare(self) -> None:
         """Look the next validated invoices up in Fusion; those proven absent become ready."""
-        with self._inbound.ledger.reading() as reading:
-            rows = ledger_invoices.window_invoices(
-                reading, self._work.start, [InvoiceState.VALIDATED], after=self._after, limit=_CHUNK
-            )
+        rows = await asyncio.to_thread(self._next_validated)
         if not rows:
             self._exhausted = True
             return
@@ -293,6 +330,7 @@ class WindowPosting:
                 case Presence.UNPROVEN:
                     # The other units go on; the run ends with the error.
                     self._blocked_units.add(unit)
+                    self._ready = deque(each for each in self._ready if each.row["business_unit"] != unit)
                     self._lost = unit
                 case Presence.PRESENT:
                     await self._there(row, finding)
@@ -301,6 +339,12 @@ class WindowPosting:
                         self._ready.append(_Ready(row))
                     else:
                         await self._writer.submit(partial(self._held, row=row, finding=finding))
+
+    def _next_validated(self) -> list[Row]:
+        with self._inbound.ledger.reading() as reading:
+            return ledger_invoices.window_invoices(
+                reading, self._work.start, [InvoiceState.VALIDATED], after=self._after, limit=_CHUNK
+            )
 
     def _park_unproven(self, transaction: Transaction, *, row: Row) -> None:
         found = problem("SUBMIT_UNKNOWN", value="it cannot be proven that an earlier attempt was not stored")
@@ -341,13 +385,13 @@ class WindowPosting:
 async def post_window(
     inbound: Inbound,
     client: FusionClient,
+    writer: LedgerWriter,
     work: WindowWork,
     *,
     progress: Callable[[int], None] = silent,
 ) -> PostingSummary:
     """Post a window's validated invoices and settle what earlier runs left open; see ``WindowPosting.run``."""
-    async with LedgerWriter(inbound.ledger) as writer:
-        return await WindowPosting(inbound, client, writer, work, progress=progress).run()
+    return await WindowPosting(inbound, client, writer, work, progress=progress).run()
 
 
 __all__ = ["MOST_UNKNOWN", "DataAccessLost", "PostingStopped", "WindowPosting", "invoice_group", "post_window"]

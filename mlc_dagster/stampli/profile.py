@@ -8,38 +8,26 @@ import codecs
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import pydantic
 import yaml
 from pydantic import Field, field_validator, model_validator
+
+from mlc_dagster.bounded_yaml import read_yaml, yaml_fault
+from mlc_dagster.stampli.file_ends import end_fault
+from mlc_dagster.stampli.profile_files import FileRules, Manifest, Marker, ProfileModel, Trailer, XmlEnd
+from mlc_dagster.stampli.profile_rows import LINE_FIELDS, NOT_USED, FieldName, RowRules, Split, Typed, Xml
 
 # Supersets of ASCII in which no byte of ASCII is part of another character, so that rows can be split as bytes.
 _ENCODINGS = {
     codecs.lookup(name).name
     for name in ("utf-8", "ascii", *(f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 7, 9, 10, 13, 14, 15, 16)))
 } | {f"cp{page}" for page in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 1258)}
-
-FieldName = Literal[
-    "company_id", "company_name", "invoice_id", "revision", "number", "invoice_type", "status", "vendor_id",
-    "vendor_name", "vendor_site", "invoice_date", "due_date", "posting_date", "received_date", "currency", "amount",
-    "tax_amount", "freight_amount", "exchange_rate_type", "exchange_rate_date", "exchange_rate", "payment_terms",
-    "payment_method", "pay_group", "description", "approved_by", "approved_at", "document_url", "document_file",
-    "line_number", "line_type", "line_description", "line_amount", "quantity", "unit_price", "uom", "gl_account",
-    "po_number", "po_line", "po_schedule", "receipt_number", "tax_code", "tax_rate", "amort_start", "amort_end",
-    "amort_account",
-]  # fmt: skip
-LINE_FIELDS = frozenset[str](
-    {
-        "line_number", "line_type", "line_description", "line_amount", "quantity", "unit_price", "uom", "gl_account",
-        "po_number", "po_line", "po_schedule", "receipt_number", "tax_code", "tax_rate", "amort_start", "amort_end",
-        "amort_account",
-    }
-)  # fmt: skip
-"""Fields of a line; the others belong to the invoice and are equal on all its rows."""
 
 
 class ProfileError(Exception):
@@ -51,50 +39,7 @@ class ProfileError(Exception):
         super().__init__(f"profile {source}: " + "; ".join(problems))
 
 
-class _Model(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class InFlight(_Model):
-    """Names of files that a sender, a server or an editor is still writing."""
-
-    suffixes: tuple[str, ...] = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
-    prefixes: tuple[str, ...] = (".", "~$")
-
-
-class FinalNewline(_Model):
-    """A whole file ends with a line end."""
-
-    rule: Literal["final_newline"]
-
-
-class NoEnd(_Model):
-    """Nothing at the end of the file tells whether it is whole."""
-
-    rule: Literal["none"]
-
-
-EndRule = Annotated[FinalNewline | NoEnd, Field(discriminator="rule")]
-
-
-class FileRules(_Model):
-    name: str
-    """Regular expression for the whole file name; a group named ``sequence`` orders the versions of an invoice."""
-    in_flight: InFlight = InFlight()
-    end: EndRule
-
-    @field_validator("name")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            msg = f"{value!r} is not a regular expression: {error}"
-            raise ValueError(msg) from None
-        return value
-
-
-class TextRules(_Model):
+class TextRules(ProfileModel):
     encoding: str = "utf-8"
     """A byte order mark is skipped when the encoding is utf-8."""
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -104,6 +49,7 @@ class TextRules(_Model):
     max_field_bytes: int = Field(default=4096, ge=1)
     """Length of a quoted field that spans lines, in characters."""
     max_row_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    max_columns: int = Field(default=1000, ge=1, le=16_384)
 
     @field_validator("encoding")
     @classmethod
@@ -126,14 +72,7 @@ class TextRules(_Model):
         return self
 
 
-class RowRules(_Model):
-    model: Literal["repeated_header"]
-    """One row per invoice line; the columns of the invoice are repeated and equal on all its rows."""
-    key: tuple[FieldName, ...] = Field(default=("company_id", "invoice_id"), min_length=2)
-    """Fields that together name an invoice; the first one is the company."""
-
-
-class ValueRules(_Model):
+class ValueRules(ProfileModel):
     nulls: tuple[str, ...] = ("",)
     decimal_mark: Literal[".", ","] = "."
     excess_zeros: Literal["refuse", "accept"] = "refuse"
@@ -158,7 +97,7 @@ class ValueRules(_Model):
         return value
 
 
-class Column(_Model):
+class Column(ProfileModel):
     """One column: which canonical field it fills and what its cells must look like."""
 
     field: FieldName
@@ -181,7 +120,7 @@ class Column(_Model):
         return self
 
 
-class DynamicColumns(_Model):
+class DynamicColumns(ProfileModel):
     """Columns that share a prefix and are kept under the rest of their name."""
 
     target: Literal["dimensions", "custom"]
@@ -196,7 +135,7 @@ class DynamicColumns(_Model):
         return self
 
 
-class Forbidden(_Model):
+class Forbidden(ProfileModel):
     """Columns whose values must never travel: bank details. A filled cell parks its invoice and is not stored."""
 
     names: tuple[str, ...] = ()
@@ -206,7 +145,7 @@ class Forbidden(_Model):
         return column in self.names or column.startswith(self.prefixes)
 
 
-class Profile(_Model):
+class Profile(ProfileModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     version: int = Field(ge=1)
     description: str = ""
@@ -215,8 +154,10 @@ class Profile(_Model):
     rows: RowRules
     values: ValueRules = ValueRules()
     columns: dict[str, Column]
-    prefixes: dict[str, DynamicColumns] = {}
+    prefixes: dict[str, DynamicColumns] = Field(default_factory=dict[str, DynamicColumns])
     forbidden: Forbidden = Forbidden()
+    constants: dict[str, str] = Field(default_factory=dict[str, str])
+    """Columns that no file has, by name, with the text that stands in all rows; read like any other cell."""
     unknown_columns: Literal["warn", "refuse"] = "warn"
 
     @model_validator(mode="after")
@@ -237,14 +178,51 @@ class Profile(_Model):
         problems += [f"{name!r} is forbidden" for name in names if self.forbidden.matches(name)]
         if self.rows.key[0] != "company_id" or LINE_FIELDS.intersection(self.rows.key):
             problems.append("rows.key begins with company_id and holds no field of a line")
+        problems += [f"constants: {name!r} is no column" for name in self.constants if name not in self.columns]
+        problems += self._shape_problems()
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
+    def _shape_problems(self) -> list[str]:
+        """Where the way files end does not go with the way rows stand in them."""
+        end, rows = self.file.end, self.rows
+        problems: list[str] = []
+        for rule, model in ((Manifest, Split), (Trailer, Typed), (XmlEnd, Xml)):
+            if isinstance(end, rule) and not isinstance(rows, model):
+                name, needed = end.rule, model.model_fields["model"].annotation
+                problems.append(f"end rule {name} goes with another row model ({needed})")
+        if isinstance(rows, Split) and not isinstance(end, Manifest):
+            problems.append("rows.model split needs the end rule manifest: it names the files of a delivery")
+        if isinstance(end, Manifest) and self.file.compression != "none":
+            problems.append("files of a delivery are not packed: compression must be none")
+        if isinstance(rows, Typed):
+            problems += rows.problems(end if isinstance(end, Trailer) else None)
+            problems += self._strangers(
+                name for record in rows.written() for name in (*record.cells, *record.constants)
+            )
+            if rows.escape == self.text.delimiter:
+                problems.append("rows.escape is the delimiter")
+        if isinstance(rows, Xml):
+            problems += self._strangers([*rows.cells.document, *rows.cells.invoice, *rows.cells.line])
+        return problems
+
+    def _strangers(self, names: Iterable[str]) -> list[str]:
+        known = {name for key, column in self.columns.items() for name in (key, *column.aliases)} | {NOT_USED}
+        return [
+            f"rows: {name!r} is no column"
+            for name in dict.fromkeys(names)
+            if name not in known and not name.startswith(tuple(self.prefixes))
+        ]
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical content, in hex; comments and layout of the YAML do not count."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        document = self.model_dump(mode="json")
+        if not self.constants:
+            # Profiles written before there were constants keep their digest.
+            del document["constants"]
+        content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def matches(self, file_name: str) -> bool:
@@ -267,17 +245,13 @@ class Profile(_Model):
         Raises:
             OSError: the file cannot be read.
         """
-        if self.file.end.rule == "none":
-            return None
-        with path.open("rb") as stream:
-            size = stream.seek(0, 2)
-            if size == 0:
-                return "the file is empty"
-            stream.seek(size - 1)
-            last = stream.read(1)
-        if last in (b"\n", b"\r"):
-            return None
-        return f"the last line has no line end (last byte 0x{last[0]:02X}); the file may still be growing"
+        return end_fault(path, self.file, self.rows, self.text.delimiter)
+
+    @property
+    def marker_of(self) -> Callable[[str], str] | None:
+        """From a file's name to that of its done marker; None where nothing marks that a file is whole."""
+        end = self.file.end
+        return end.marker_of if isinstance(end, Marker) else None
 
 
 def column_name(text: str) -> str:
@@ -293,9 +267,9 @@ def parse_profile(text: str, *, source: str) -> Profile:
         ProfileError: not YAML, an unknown key, a wrong value.
     """
     try:
-        document: object = yaml.safe_load(text)
+        document = read_yaml(text)
     except yaml.YAMLError as error:
-        raise ProfileError(source, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+        raise ProfileError(source, [yaml_fault(error)]) from None
     try:
         return Profile.model_validate(document)
     except pydantic.ValidationError as error:
@@ -320,3 +294,12 @@ def load_profile(name_or_path: str | Path) -> Profile:
         return parse_profile(path.read_text(encoding="utf-8"), source=text)
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(text, [f"is neither a profile of the product nor a readable YAML file: {error}"]) from None
+
+
+def shipped_profiles() -> list[str]:
+    """Names of the profiles that come with the product."""
+    return sorted(
+        each.name.removesuffix(".yaml")
+        for each in (files("mlc_dagster.stampli") / "profiles").iterdir()
+        if each.name.endswith(".yaml")
+    )

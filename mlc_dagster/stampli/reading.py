@@ -15,7 +15,7 @@ import msgspec
 
 from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger import invoices as ledger_invoices
-from mlc_dagster.ledger.archive import Archive, ArchiveDamaged
+from mlc_dagster.ledger.archive import Archive, ArchiveDamaged, PayloadErased
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.invoices import Appearance
@@ -182,10 +182,14 @@ class Rereading:
     path: str
     invoices: int
     differences: tuple[str, ...]
+    erased: str | None = None
+    """When and by which rule its bytes were erased; then it was not compared."""
 
 
 def reread_files(ledger: Ledger, archive: Archive, profile: Profile, rows: Sequence[Row]) -> list[Rereading]:
     """Reconcile: read the archived bytes of READ files again and say where the ledger differs from them.
+
+    A file whose bytes were erased by the retention rules is told as such.
 
     Raises:
         ArchiveDamaged: the archived bytes are gone or changed.
@@ -198,7 +202,12 @@ def reread_files(ledger: Ledger, archive: Archive, profile: Profile, rows: Seque
             held = ledger_invoices.digests_of_file(reading, row["id"])
         differences: list[str] = []
         count = 0
-        for parsed in parse_file(archive.path(row["sha256"]), profile):
+        try:
+            archived = archive.path(row["sha256"])
+        except PayloadErased as gone:
+            found.append(Rereading(row["path"], 0, (), gone.told))
+            continue
+        for parsed in parse_file(archived, profile):
             if isinstance(parsed, QuarantinedRow):
                 continue
             count += 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlc_dagster.ledger import files as ledger_files
-from mlc_dagster.ledger.archive import Archive
+from mlc_dagster.ledger.archive import Archive, file_sha256
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.settings import StampliSettings
@@ -29,7 +29,10 @@ from mlc_dagster.sftp.errors import (
 )
 from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.feed import FEED, OpenSession
+from mlc_dagster.stampli.gathering import gather
+from mlc_dagster.stampli.parsed import FileRejected
 from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.profile_files import Manifest
 
 _ABANDONED = 86_400.0
 """Seconds after which a folder in transit belongs to nobody; no connection lives as long as its poll_deadline."""
@@ -86,7 +89,8 @@ def receive_files(
             broken: SftpError | None = None
             for row, target, answer in zip(batch, targets, session.download_many(requests), strict=True):
                 try:
-                    receipts.append(_settle(ledger, archive, profile, row, target, answer))
+                    answered = _whole(session, settings, profile, row, target, answer)
+                    receipts.append(_settle(ledger, archive, profile, row, target, answered))
                 except SftpError as error:
                     # The others of the batch are here, whole: they are kept before the fault is told.
                     broken = broken or error
@@ -105,15 +109,38 @@ def _sweep(scratch: Path, now: dt.datetime) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _whole(
+    session: SftpSession,
+    settings: StampliSettings,
+    profile: Profile,
+    row: Row,
+    target: Path,
+    answer: Download | SftpError,
+) -> Download | SftpError | str:
+    """The answer, for a manifest that of its whole delivery; or why what came is not whole."""
+    if not isinstance(answer, Download):
+        return answer
+    fault = profile.end_fault(target)
+    if fault is not None or not isinstance(profile.file.end, Manifest):
+        return fault or answer
+    try:
+        fault = gather(session, profile, row["path"], target, max_bytes=settings.max_file_bytes)
+    except FileRejected:
+        # Told when it is read, with its bytes archived.
+        return answer
+    except FileTooLarge as too_large:
+        return too_large
+    return fault or Download(answer.size, file_sha256(target))
+
+
 def _settle(
-    ledger: Ledger, archive: Archive, profile: Profile, row: Row, target: Path, answer: Download | SftpError
+    ledger: Ledger, archive: Archive, profile: Profile, row: Row, target: Path, answer: Download | SftpError | str
 ) -> Receipt:
     path: str = row["path"]
     match answer:
+        case str():
+            return _release(ledger, row, f"FILE_PARTIAL: {answer}")
         case Download():
-            fault = profile.end_fault(target)
-            if fault is not None:
-                return _release(ledger, row, f"FILE_PARTIAL: {fault}")
             archive.put(target, answer.sha256)
             with ledger.transaction() as transaction:
                 state, _ = ledger_files.received(

@@ -25,6 +25,8 @@ class Fault(msgspec.Struct, frozen=True):
 
     raw: bytes
     text: str
+    names: tuple[tuple[str, ...], ...] | None = None
+    """Keys of the invoices that it may belong to; None: to be looked for in its bytes."""
 
 
 class Block(NamedTuple):

@@ -29,7 +29,7 @@ from mlc_dagster.ledger import submissions
 from mlc_dagster.ledger.submissions import Intent
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.settings import FusionSettings
-from mlc_dagster.stampli.comparison import body_fields
+from mlc_dagster.stampli.body import body_keys
 from mlc_dagster.stampli.identity import number_key
 
 _SENDS_PER_INTENT = 3
@@ -106,18 +106,28 @@ class Sender:
         summary: PostingSummary,
         *,
         clock: Callable[[], float] = monotonic,
+        freed: Callable[[], None] = lambda: None,
     ) -> None:
+        """``freed`` is called when a created invoice's answer is here, so that its slot can be given to the next."""
         self._client = client
         self._writer = writer
         self._settings = settings
         self._summary = summary
         self._clock = clock
+        self._freed = freed
         self.stopped: PostingStopped | None = None
         self.refused_in_a_row = 0
+        self.recording = 0
+        """Requests that are answered, with an invoice created, whose outcome is on its way to the ledger."""
 
     def free_slots(self, in_flight: int) -> int:
-        """How many intents may be committed now: each must find a slot at once, or its lease runs while it waits."""
-        return min(self._client.limiter.free_slots, self._settings.max_in_flight - in_flight)
+        """How many intents may be committed now: each must find a slot at once, or its lease runs while it waits.
+
+        A created invoice's slot is free as soon as it is answered: its outcome is written before any intent that is
+        committed after it, since changes are written in their order. Every other outcome is waited for, because it may
+        be the one after which nothing more is begun.
+        """
+        return min(self._client.limiter.free_slots, self._settings.max_in_flight - in_flight + self.recording)
 
     def deadline(self) -> float:
         """End of a lease that is about to be committed, by our clock; ask for it before the commit."""
@@ -168,20 +178,25 @@ class Sender:
 
     async def _created(self, intent: Intent, record: InvoiceRecord) -> InvoiceRecord | None:
         self.refused_in_a_row = 0
-        sent = str(body_fields(intent.body)["InvoiceNumber"])
+        sent = body_keys(intent.body).invoice_number
         if number_key(record.number) != number_key(sent):
             why = f"the answer shows invoice {record.number!r}, not {sent!r}"
             await self.unknown(intent.submission_id, why, 201)
             return None
-        await self._writer.submit(
-            partial(
-                submissions.mark_created,
-                submission_id=intent.submission_id,
-                fusion_invoice_id=record.invoice_id,
-                http_status=201,
-                evidence="answer to the request",
+        self.recording += 1
+        self._freed()
+        try:
+            await self._writer.submit(
+                partial(
+                    submissions.mark_created,
+                    submission_id=intent.submission_id,
+                    fusion_invoice_id=record.invoice_id,
+                    http_status=201,
+                    evidence="answer to the request",
+                )
             )
-        )
+        finally:
+            self.recording -= 1
         self._summary.created += 1
         return record
 

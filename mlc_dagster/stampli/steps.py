@@ -17,7 +17,8 @@ from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.equation import Equation, equation
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.windows import pin_pod
-from mlc_dagster.stampli.confirmation import ConfirmationSummary, confirm_window
+from mlc_dagster.ledger.writer import LedgerWriter
+from mlc_dagster.stampli.confirmation import ConfirmationSummary, Confirming
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, RequestCount
 from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
@@ -115,34 +116,39 @@ def validate_step(inbound: Inbound, held: HeldWindow, progress: Progress = _sile
             progress=lambda count: progress("validate", count),
         )
 
-    summary = _with_client(inbound, requests, work)
+    summary = with_client(inbound, requests, work)
     return ValidateReport(summary, requests, decided, time.monotonic() - began)
 
 
 def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) -> PostReport:
-    """Post what is validated, settle what is uncertain, read back, finish, and tidy the folder."""
+    """Post what is validated, read back behind that, settle what is uncertain, finish, and tidy the folder."""
     began = time.monotonic()
     requests = RequestCount()
 
     async def work(client: FusionClient) -> tuple[PostingSummary, ConfirmationSummary]:
-        async def confirm() -> ConfirmationSummary:
-            return await confirm_window(
-                inbound,
-                client,
-                held.work.start,
-                again=held.reconciling,
-                progress=lambda count: progress("confirm", count),
+        async with LedgerWriter(inbound.ledger) as writer:
+            confirming = Confirming(
+                inbound, client, writer, held.work.start, progress=lambda count: progress("confirm", count)
             )
 
-        try:
-            posted = await post_window(inbound, client, held.work, progress=lambda count: progress("post", count))
-        except DataAccessLost:
-            # One business unit that we no longer see must not keep the others' invoices from being read back.
-            await confirm()
-            raise
-        return posted, await confirm()
+            def ended(count: int) -> None:
+                progress("post", count)
+                if not held.reconciling:
+                    # A reconcile reads everything back at the end, what this run created included.
+                    confirming.more_created(count)
 
-    posting, confirmation = _with_client(inbound, requests, work)
+            try:
+                posted = await post_window(inbound, client, writer, held.work, progress=ended)
+            except DataAccessLost:
+                # One business unit that we no longer see must not keep the others' invoices from being read back.
+                await confirming.finish(again=held.reconciling)
+                raise
+            except BaseException:
+                await confirming.stop()
+                raise
+            return posted, await confirming.finish(again=held.reconciling)
+
+    posting, confirmation = with_client(inbound, requests, work)
     posting.confirmed, posting.differing = confirmation.confirmed, len(confirmation.differing)
     problems = dispose_files(
         inbound.ledger,
@@ -165,10 +171,15 @@ def observe_step(inbound: Inbound, *, statuses: bool = True, cures: bool = True)
             await probe_cures(inbound, client, summary)
         return summary
 
-    return _with_client(inbound, requests, work)
+    return with_client(inbound, requests, work)
 
 
-def _with_client(inbound: Inbound, requests: RequestCount, work: Callable[[FusionClient], Awaitable[T]]) -> T:
+def with_client(inbound: Inbound, requests: RequestCount, work: Callable[[FusionClient], Awaitable[T]]) -> T:
+    """What ``work`` gives with a connection to Fusion, in the environment that the ledger speaks of.
+
+    Raises:
+        LedgerError: the ledger belongs to another environment.
+    """
     with inbound.ledger.transaction() as transaction:
         pin_pod(transaction, inbound.pod)
 
@@ -200,4 +211,5 @@ __all__ = [
     "post_step",
     "receive_step",
     "validate_step",
+    "with_client",
 ]

@@ -9,7 +9,7 @@ import asyncio
 import datetime as dt
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,16 +24,17 @@ from mlc_dagster.ledger.submissions import Intent, Phase
 from mlc_dagster.ledger.windows import window_held, window_key
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence
-from mlc_dagster.stampli.comparison import body_fields, compare, is_ours
+from mlc_dagster.stampli.comparison import body_fields, compare, is_ours, origin
 from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, WindowWork
+from mlc_dagster.stampli.other_names import differs_in_names_only, look_under_other_names
 from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import problem
 from mlc_dagster.stampli.sending import PostingStopped, PostingSummary, Sender, WindowLost, lease_length
 
 MOST_ATTEMPTS = 3
-"""Attempts with unknown outcome, over all runs, before a person decides."""
+"""Attempts with unknown outcome, over all runs, before two people decide on a further one."""
 PROOFS_NEEDED = 2
 _LOOKED_UP_AT_ONCE = 4
 """Waiting attempts looked up together, per slot: a look-up of many costs little more than one of few."""
@@ -151,11 +152,11 @@ class Uncertainty:
                 raise DataAccessLost(row["business_unit"])
         return True
 
-    async def send_proven(self, in_flight: set[asyncio.Task[None]]) -> bool:
-        """Send again what is proven absent, as many as there are free slots; True when anything was sent."""
-        free = self._sender.free_slots(len(in_flight))
+    async def send_proven(self, in_flight: int) -> list[Coroutine[None, None, None]]:
+        """What sends again what is proven absent, as many as there are free slots; the caller lets it run at once."""
+        free = self._sender.free_slots(in_flight)
         if not self._proven or free < 1:
-            return False
+            return []
         group = [self._proven.popleft() for _ in range(min(free, len(self._proven)))]
         lease_end = self._sender.deadline()
 
@@ -164,12 +165,9 @@ class Uncertainty:
             claimed = [self._claim_again(transaction, row, ended_as, None) for row, ended_as in group]
             return [intent for intent in claimed if intent is not None]
 
-        for intent in await self._writer.submit(change):
-            self._summary.resent += 1
-            in_flight.add(asyncio.create_task(self._post(intent, lease_end)))
-        # Each takes its slot now, so that the next group sees only those that are left.
-        await asyncio.sleep(0)
-        return True
+        claimed = await self._writer.submit(change)
+        self._summary.resent += len(claimed)
+        return [self._post(intent, lease_end) for intent in claimed]
 
     async def _read(self, findings: Sequence[Finding]) -> dict[int, InvoiceRecord]:
         ids = [record.invoice_id for finding in findings for record in finding.records]
@@ -215,7 +213,7 @@ class Uncertainty:
             self._summary.adopted += 1
             return
         record = records[0]
-        differences: dict[str, Any] = _origin(fields, record, user) | compare(fields, record).differences
+        differences: dict[str, Any] = origin(fields, record, posting_user=user) | compare(fields, record).differences
         await self._writer.submit(
             partial(
                 submissions.mark_foreign,
@@ -226,8 +224,38 @@ class Uncertainty:
         )
         self._summary.already_in_fusion += 1
 
+    async def _under_other_names(self, row: Row) -> bool:
+        """What is absent under its names may be there under others; True when it is, or may be."""
+        user = self._settings.posting_user
+        finding = await look_under_other_names(self._prover, self._inbound.ledger, row, posting_user=user)
+        if finding.presence is Presence.UNPROVEN:
+            await self._writer.submit(partial(recovery.postpone, submission_id=row["id"], wait=2 * self._half_wait))
+            return True
+        if not finding.records:
+            return False
+        fields = body_fields(row["body"])
+        complete = await self._read([finding])
+        same = [each for each in complete.values() if differs_in_names_only(compare(fields, each))]
+        if len(same) == len(finding.records) == 1:
+            await self._writer.submit(
+                partial(
+                    submissions.mark_created,
+                    submission_id=row["id"],
+                    fusion_invoice_id=same[0].invoice_id,
+                    http_status=None,
+                    evidence="found in Fusion under another number or supplier, with our marks and content",
+                )
+            )
+            self._summary.adopted += 1
+        else:
+            ids = ", ".join(str(record.invoice_id) for record in finding.records)
+            await self._park_unknown(row, f"Fusion shows it, or part of it, under other names: InvoiceId {ids}")
+        return True
+
     async def _absent(self, row: Row) -> None:
         if row["phase"] == Phase.UNKNOWN:
+            if await self._under_other_names(row):
+                return
             proofs = await self._writer.submit(
                 partial(submissions.mark_absent_once, submission_id=row["id"], next_look=self._half_wait)
             )
@@ -235,7 +263,8 @@ class Uncertainty:
                 return
             with self._inbound.ledger.reading() as reading:
                 attempts = recovery.unknown_attempts(reading, row["invoice_pk"])
-            if attempts >= MOST_ATTEMPTS:
+                allowed = recovery.attempts_allowed(reading, row["invoice_pk"], MOST_ATTEMPTS)
+            if attempts >= allowed:
                 await self._park_unknown(row, f"{attempts} attempts ended without a known outcome")
                 return
             ended_as = Phase.ABSENT
@@ -344,16 +373,6 @@ class Uncertainty:
             body = body.replace(f'"{name}":{before}'.encode(), f'"{name}":{after}'.encode(), 1)
         # The same bytes again would be refused again, for ever.
         return None if body == row["body"] else body
-
-
-def _origin(fields: dict[str, Any], record: InvoiceRecord, user: str) -> dict[str, list[str | None]]:
-    """What says that an invoice is not the one we sent, besides its content."""
-    marks = {
-        "CreatedBy": (user, record.created_by),
-        "InvoiceSource": (fields["InvoiceSource"], record.invoice_source),
-        "InvoiceGroup": (fields["InvoiceGroup"], record.invoice_group),
-    }
-    return {name: [ours, found] for name, (ours, found) in marks.items() if ours != found}
 
 
 def _due_at(row: Row) -> dt.datetime:

@@ -17,6 +17,7 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger import references as reference_cache
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.releases import AFTER_ABANDON, held_after_abandon
 from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.schema import submission
 from mlc_dagster.ledger.states import InvoiceState, move
@@ -102,11 +103,7 @@ async def validate_window(
 
 def _keep_versions(inbound: Inbound) -> None:
     crosswalks = inbound.stampli.crosswalks
-    paths = {
-        "vendors": crosswalks.vendors,
-        "accounts": crosswalks.accounts,
-        "cost_centers": crosswalks.cost_centers,
-    }
+    paths = {"vendors": crosswalks.vendors, "accounts": crosswalks.accounts, "cost_centers": crosswalks.cost_centers}
     contents = {kind: inbound.settings.path(path).read_bytes() for kind, path in paths.items() if path is not None}
     with inbound.ledger.transaction() as transaction:
         reference_cache.keep_crosswalk_version(transaction, inbound.crosswalks.version, contents)
@@ -139,8 +136,10 @@ async def judge(inbound: Inbound, reader: ReferenceReader, rows: Sequence[Row]) 
     """Check and map invoices; those that cached reference data would park are mapped again on fresh data."""
     verdicts: dict[int, Verdict] = {}
     candidates: list[_Candidate] = []
+    with inbound.ledger.reading() as reading:
+        held = held_after_abandon(reading, rows)
     for row in rows:
-        found = _check(inbound, row)
+        found = _check(inbound, row, held)
         if isinstance(found, Verdict):
             verdicts[row["id"]] = found
         else:
@@ -162,13 +161,15 @@ async def judge(inbound: Inbound, reader: ReferenceReader, rows: Sequence[Row]) 
     return [verdicts[row["id"]] for row in rows]
 
 
-def _check(inbound: Inbound, row: Row) -> _Candidate | Verdict:
+def _check(inbound: Inbound, row: Row, held: set[int]) -> _Candidate | Verdict:
     """Everything that needs no reference data."""
     if not row["readable"]:
         return Verdict(row, tuple(Problem(**found) for found in row["reading_problems"]))
     invoice = invoice_from_json(row["content"])
     if invoice.status == "VOID":
         return Verdict(row, void=True)
+    if row["id"] in held:
+        return Verdict(row, (problem(AFTER_ABANDON, field="invoice_number", value=row["number"]),))
     company = inbound.stampli.companies.get(invoice.company_id)
     if company is None:
         remedy = f"Add {invoice.company_id} under stampli.companies in mlc.yaml."
@@ -355,31 +356,38 @@ def _park(
         summary.parked[reason] += 1
 
 
+_ALIKE = (
+    sa.select(
+        invoice_table.c.id,
+        invoice_table.c.source_key,
+        invoice_table.c.number_key,
+        invoice_table.c.fusion_number,
+        invoice_table.c.business_unit,
+        invoice_table.c.state,
+    )
+    .where(
+        invoice_table.c.supplier_id == sa.bindparam("supplier"),
+        invoice_table.c.normalised_key == sa.bindparam("number"),
+        invoice_table.c.id != sa.bindparam("key"),
+        sa.or_(
+            sa.and_(
+                invoice_table.c.state != str(InvoiceState.REJECTED), invoice_table.c.state != str(InvoiceState.PARKED)
+            ),
+            # Parked, and perhaps in Fusion: nobody knows.
+            invoice_table.c.reason == "SUBMIT_UNKNOWN",
+        ),
+    )
+    .order_by(invoice_table.c.id)
+)
+"""Made once: one is asked for each invoice, and building it would cost more than its answer."""
+
+
 def _duplicate(transaction: Transaction, row: Row, mapping: Mapping) -> Problem | None:
     """Another invoice of ours under the same number, or one that a person would take for the same."""
     released: list[str] = row["released_reasons"] or []
     key = number_key(mapping.fusion_number)
-    others = transaction.rows(
-        sa.select(
-            invoice_table.c.id,
-            invoice_table.c.source_key,
-            invoice_table.c.number_key,
-            invoice_table.c.fusion_number,
-            invoice_table.c.business_unit,
-            invoice_table.c.state,
-        )
-        .where(
-            invoice_table.c.supplier_id == mapping.supplier_id,
-            invoice_table.c.normalised_key == normalised_key(mapping.fusion_number),
-            invoice_table.c.id != row["id"],
-            sa.or_(
-                invoice_table.c.state.not_in([str(InvoiceState.REJECTED), str(InvoiceState.PARKED)]),
-                # Parked, and perhaps in Fusion: nobody knows.
-                invoice_table.c.reason == "SUBMIT_UNKNOWN",
-            ),
-        )
-        .order_by(invoice_table.c.id)
-    )
+    likeness = {"supplier": mapping.supplier_id, "number": normalised_key(mapping.fusion_number), "key": row["id"]}
+    others = transaction.rows(_ALIKE, likeness)
     for other in others:
         same_number = other["number_key"] == key
         other_unit = other["business_unit"] != mapping.business_unit

@@ -6,6 +6,7 @@ The one place where references become values; they go into the connectors and no
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
+from mlc_dagster.fusion.account import fusion_account
 from mlc_dagster.fusion.client import Exchange, FusionClient
 from mlc_dagster.ledger.archive import LocalArchive
 from mlc_dagster.ledger.database import Ledger
@@ -15,7 +16,8 @@ from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.accounts import TemplateFault, template_of
 from mlc_dagster.stampli.crosswalks import load_crosswalks
 from mlc_dagster.stampli.inbound import Inbound
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.profile import Profile, load_profile
+from mlc_dagster.stampli.profile_files import Manifest, Marker
 from mlc_dagster.vault import SecretResolver
 
 
@@ -32,23 +34,32 @@ def connect_inbound(settings: Settings, secrets: SecretResolver, ledger: Ledger)
         raise SettingsError(str(settings.root / "mlc.yaml"), ["stampli: is absent, so there is no inbound flow"])
 
     _check_templates(settings, stampli)
+    profile = load_profile(_profile_name(settings, stampli.profile))
+    _check_disposal(settings, stampli, profile)
 
     def session() -> AbstractContextManager[SftpSession]:
         return open_account(stampli.sftp, secrets)
 
     def client(report: Callable[[Exchange], None]) -> AbstractAsyncContextManager[FusionClient]:
-        return FusionClient(settings.fusion, secrets.resolve(settings.fusion.client_secret), report=report)
+        return fusion_account(settings, secrets, report=report)
 
     return Inbound(
         settings=settings,
         stampli=stampli,
         ledger=ledger,
         archive=LocalArchive(settings.data_path / "archive"),
-        profile=load_profile(_profile_name(settings, stampli.profile)),
+        profile=profile,
         crosswalks=load_crosswalks(stampli.crosswalks, settings.root),
         open_session=session,
         open_client=client,
     )
+
+
+def _check_disposal(settings: Settings, stampli: StampliSettings, profile: Profile) -> None:
+    """What is moved away is one file; its marker, or the files that a manifest names, would be left behind alone."""
+    if stampli.after_read != "leave" and isinstance(profile.file.end, Manifest | Marker):
+        text = f"stampli.after_read: files of profile {profile.name} belong together; only leave is possible"
+        raise SettingsError(str(settings.root / "mlc.yaml"), [text])
 
 
 def _check_templates(settings: Settings, stampli: StampliSettings) -> None:

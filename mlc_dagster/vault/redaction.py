@@ -1,14 +1,22 @@
-"""Keeps resolved secrets out of log lines.
+"""Keeps resolved secrets out of log lines, tracebacks and errors, in every form in which they travel.
 
-What belongs here: masking known values in text and in log records, tracebacks included. What does not: finding the
-values; a ``SecretResolver`` knows them. Goes on the handlers that the command and the code location set up.
+What belongs here: masking known values in text, in log records and in exceptions, in this whole process where it is
+asked for. What does not: finding the values; a ``SecretResolver`` knows them.
 """
 
+import base64
+import html
+import json
 import logging
-from collections.abc import Iterable
-from typing import Final
-
-from mlc_dagster.vault.references import SecretResolver
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Final, Protocol, cast
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 MASK: Final = "**********"
 
@@ -18,41 +26,206 @@ SHORTEST_LINE: Final = 16
 SHORTEST_MASKED: Final = 4
 """Characters. A shorter value would mask every "a" or "22" of a log and so give itself away."""
 
+_BASE64 = "[A-Za-z0-9+/_-]"
+
+
+class KnowsSecrets(Protocol):
+    """Whoever resolved secrets in this process."""
+
+    @property
+    def values(self) -> frozenset[str]:
+        """Every value handed out so far."""
+        ...
+
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """``text`` with every one of ``secrets`` masked; of secrets with several lines (keys) also each long line."""
-    parts = {part for secret in secrets for part in (secret, *_long_lines(secret)) if len(part) >= SHORTEST_MASKED}
-    # Longest first: a secret that contains another must not leave its rest behind.
-    for part in sorted(parts, key=len, reverse=True):
-        text = text.replace(part, MASK)
+    """``text`` with every one of ``secrets`` masked: as it is, URL-encoded, escaped (twice too), and in base64.
+
+    Of secrets with several lines (keys) each long line is masked too, of addresses the password in them. In base64 the
+    value may stand anywhere inside a longer text, such as ``Basic`` and user:password.
+    """
+    plain, encoded = _all_forms(frozenset(secrets))
+    for form in plain:
+        if form in text:
+            text = text.replace(form, MASK)
+    for form, pattern in encoded:
+        if form in text:
+            text = re.sub(pattern, MASK, text)
     return text
 
 
-def _long_lines(secret: str) -> list[str]:
+@lru_cache(maxsize=64)
+def _all_forms(secrets: frozenset[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """What to look for: plain text, and base64 with a pattern that takes in the characters shared with neighbours."""
+    parts = {str(part) for secret in secrets for part in _parts(str(secret)) if len(part) >= SHORTEST_MASKED}
+    plain = {form for part in parts for form in _written(part)}
+    encoded = {form for part in parts for form in _in_base64(part)}
+    # Longest first: a secret that contains another must not leave its rest behind.
+    return sorted(plain, key=len, reverse=True), sorted(encoded, key=lambda form: len(form[0]), reverse=True)
+
+
+def _parts(secret: str) -> Iterator[str]:
+    yield secret
     lines = secret.splitlines()
-    # The -----BEGIN and -----END lines are no secret.
-    return [line for line in lines if len(lines) > 1 and len(line) >= SHORTEST_LINE and not line.startswith("-----")]
+    if len(lines) > 1:
+        # The -----BEGIN and -----END lines are no secret.
+        yield from (line for line in lines if len(line) >= SHORTEST_LINE and not line.startswith("-----"))
+    if "://" in secret:
+        try:
+            password = urlsplit(secret.strip()).password
+        except ValueError:
+            return
+        yield from {password, unquote(password)} if password else ()
 
 
-class RedactingFilter(logging.Filter):
-    """A logging filter that lets every record through with the resolver's values masked."""
+def _written(part: str) -> set[str]:
+    """``part`` as it stands in text, in an address, in JSON, in HTML and in a Python literal; the first two twice too.
 
-    def __init__(self, resolver: SecretResolver) -> None:
-        super().__init__()
-        self._resolver = resolver
+    JSON is put into JSON as text, addresses into addresses: what is escaped once is then escaped again.
+    """
+    addressed = _in_address(part)
+    addressed |= {again for form in addressed for again in _in_address(form)}
+    lower = {re.sub(r"%(25)*[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in addressed}
+    escaped = _in_json(part)
+    escaped |= {again for form in escaped for again in _in_json(form)}
+    literal = {repr(part)[1:-1], repr(part.encode())[2:-1]}
+    return {part} | addressed | lower | escaped | literal | _in_html(part)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """True always; the record's message, traceback and stack are masked in place."""
-        secrets = self._resolver.values
-        if not secrets:
-            return True
+
+def _in_address(text: str) -> set[str]:
+    return {quote(text), quote(text, safe=""), quote_plus(text)}
+
+
+def _in_json(text: str) -> set[str]:
+    return {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+
+
+def _in_html(text: str) -> set[str]:
+    """HTML and XML differ in how they write quotes, and may write all but ASCII as numbers."""
+    forms = {html.escape(text, quote=False), html.escape(text)}
+    forms |= {form.replace("&#x27;", other) for form in forms for other in ("&#39;", "&apos;")}
+    forms |= {form.replace("&quot;", "&#34;") for form in forms}
+    return forms | {form.encode("ascii", "xmlcharrefreplace").decode("ascii") for form in forms}
+
+
+def _in_base64(part: str) -> set[tuple[str, str]]:
+    """The characters of a longer base64 text that ``part`` alone decides, for the three places where it may begin."""
+    forms: set[tuple[str, str]] = set()
+    content = part.encode()
+    for before in range(3):
+        bits = (before + len(content)) * 8
+        # Of the first and the last character some bits belong to the neighbours.
+        first, last = -(-before * 8 // 6), bits // 6
+        neighbours = (_BASE64 if before else "", f"{_BASE64}?" if bits % 6 else "")
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            form = encode(b"\0" * before + content).decode("ascii")[first:last]
+            if len(form) >= SHORTEST_MASKED:
+                forms.add((form, f"{neighbours[0]}{re.escape(form)}{neighbours[1]}"))
+    return forms
+
+
+def _mask_record(record: logging.LogRecord, secrets: frozenset[str]) -> None:
+    """Mask message, traceback and stack of a record in place."""
+    if not secrets:
+        return
+    try:
         # Formatting is what merges arguments into the message, so it happens here, before the handler's formatter.
-        record.msg = redact(record.getMessage(), secrets)
-        record.args = None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text, secrets)
-        if record.stack_info:
-            record.stack_info = redact(record.stack_info, secrets)
-        return True
+        message = record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        # logging would print the arguments as they are to say that they do not fit.
+        message, record.args = redact(f"{record.msg} {record.args}", secrets), None
+        record.msg = message
+    masked = redact(message, secrets)
+    if masked != message:
+        record.msg, record.args = masked, None
+    if record.exc_info:
+        trace = logging.Formatter().formatException(record.exc_info)
+        if (masked := redact(trace, secrets)) != trace:
+            # Into the message: there are handlers that format the exception themselves.
+            record.msg, record.args = f"{record.getMessage()}\n{masked}", None
+            record.exc_info = record.exc_text = None
+    if record.exc_text:
+        record.exc_text = redact(record.exc_text, secrets)
+    if record.stack_info:
+        record.stack_info = redact(record.stack_info, secrets)
+
+
+_known: "weakref.WeakSet[KnowsSecrets]" = weakref.WeakSet()
+_installing = threading.Lock()
+_installed = False
+
+
+def guard_process(known: KnowsSecrets) -> None:
+    """From now on mask what ``known`` resolves in everything that this process logs or prints as an unforeseen error.
+
+    Done where records are made, and not on handlers: Dagster sets up loggers and handlers of its own for each run, tick
+    and compute log.
+    """
+    global _installed  # noqa: PLW0603 - logging and the hooks for errors are global as well
+    with _installing:
+        _known.add(known)
+        if _installed:
+            return
+        _installed = True
+    make_record = logging.getLogRecordFactory()
+    print_error, print_thread_error = sys.excepthook, threading.excepthook
+
+    def masked_record(*args: Any, **named: Any) -> logging.LogRecord:
+        record = make_record(*args, **named)
+        _mask_record(record, _values())
+        return record
+
+    def masked_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        print_error(kind, scrub(error), traceback)
+
+    def masked_thread_error(fault: threading.ExceptHookArgs) -> None:
+        if fault.exc_value is not None:
+            scrub(fault.exc_value)
+        print_thread_error(fault)
+
+    logging.setLogRecordFactory(masked_record)
+    sys.excepthook, threading.excepthook = masked_error, masked_thread_error
+
+
+def mask(text: str) -> str:
+    """``text`` with everything masked that was resolved in this process, where it is guarded."""
+    return redact(text, _values())
+
+
+def scrub(error: BaseException) -> BaseException:
+    """The same error, with everything masked that was resolved in this process: in it, its causes and its parts."""
+    secrets = _values()
+    waiting, seen = [error], set[int]()
+    while secrets and waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        _scrub_one(current, secrets)
+        waiting += [linked for linked in (current.__cause__, current.__context__) if linked is not None]
+        if isinstance(current, BaseExceptionGroup):
+            waiting += cast("BaseExceptionGroup[BaseException]", current).exceptions
+    return error
+
+
+def _scrub_one(error: BaseException, secrets: frozenset[str]) -> None:
+    if redact(f"{error!r} {error}", secrets) != f"{error!r} {error}":
+        error.args = tuple(_scrubbed(value, secrets) for value in error.args)
+        # An OSError is shown by fields that are no part of its dictionary.
+        for name in (*vars(error), *(("strerror", "filename", "filename2") if isinstance(error, OSError) else ())):
+            if isinstance(value := getattr(error, name), str):
+                setattr(error, name, redact(value, secrets))
+    if notes := getattr(error, "__notes__", None):
+        notes[:] = [redact(note, secrets) for note in notes]
+
+
+def _scrubbed(value: object, secrets: frozenset[str]) -> object:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    # What holds a secret and is no text becomes text.
+    masked = redact(shown := repr(value), secrets)
+    return value if masked == shown else masked
+
+
+def _values() -> frozenset[str]:
+    return frozenset[str]().union(*(known.values for known in list(_known)))

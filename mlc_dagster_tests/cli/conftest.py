@@ -16,6 +16,9 @@ from mlc_dagster.cli.demo.files import DemoFiles, demo_files
 from mlc_dagster.cli.sandbox_process import SandboxProcess, running_sandbox
 from mlc_dagster.sandbox.exports import StampliExport
 
+ONE: tuple[str, ...] = ("--by", "Ada", "--reason", "posted by hand before go-live")
+BOTH: tuple[str, ...] = ("--by", "Ada", "--approved-by", "Grace", "--reason", "the partner said so")
+
 
 def run_mlc(*arguments: str | Path, **options: Any) -> Result:
     """``mlc`` with these arguments, in this process; foreseen errors are printed, others raised."""
@@ -53,7 +56,7 @@ def polled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polled]:
         for old in files.old:
             export.send(old.content, age=dt.timedelta(days=40))
         stopped = run_mlc("run", "inbound", "--config", sandbox.config)
-        assert run_mlc("--config", sandbox.config, "files", "baseline").exit_code == 0
+        assert run_mlc("--config", sandbox.config, "files", "baseline", *ONE).exit_code == 0
         for sample in files.first:
             export.send(sample.content, company_id=sample.company_id, age=dt.timedelta(minutes=1))
         export.send(b"company_id,invoice_id\r\nC100,1\r\n", age=dt.timedelta(minutes=1))

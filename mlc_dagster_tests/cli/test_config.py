@@ -1,5 +1,6 @@
 """``mlc init`` and ``mlc config``: every fault is told, with its key and what to do, and no secret is ever shown."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,14 @@ def test_check_lists_every_fault(tmp_path: Path) -> None:
     ]
 
 
+def test_check_reads_the_files_and_keys_of_fusion(tmp_path: Path) -> None:
+    """A bundle that is missing would fail every request of the first run."""
+    path = written(tmp_path, ("  # ca_bundle: company-ca.pem", "  ca_bundle: company-ca.pem"))
+    result = run_mlc("--config", path, "config", "check", env=SECRETS)
+    assert result.exit_code == 2
+    assert f"fusion.ca_bundle: {tmp_path / 'company-ca.pem'} cannot be read" in result.stderr
+
+
 def test_check_shows_no_secret(tmp_path: Path) -> None:
     """The output of a check is what people paste into a ticket."""
     path = written(tmp_path, ("example.fa.us2", "example.fa.us6"))
@@ -91,6 +100,17 @@ def test_check_shows_no_secret(tmp_path: Path) -> None:
         assert result.exit_code == 0
         assert "env:FUSION_CLIENT_SECRET" in result.output
         assert not any(secret in result.output for secret in SECRETS.values())
+
+
+def test_check_shows_no_password_of_the_ledger(tmp_path: Path) -> None:
+    """As a parameter the driver takes it, and no rendering of the address would mask it."""
+    wrong = '  url: "postgresql+psycopg://mlc@db/mlc?password=hunter2-ledger"'
+    path = written(tmp_path, ("# ledger:\n#   url_secret: env:LEDGER_URL ", f"ledger:\n{wrong} "))
+    for form in ([], ["--json"]):
+        result = run_mlc("--config", path, "config", "check", *form, env=SECRETS)
+        assert result.exit_code == 2
+        assert "ledger.url: has a password in it" in result.stderr
+        assert "hunter2" not in result.output
 
 
 def test_check_names_the_nearest_key(tmp_path: Path) -> None:
@@ -143,3 +163,48 @@ def test_the_schema_allows_what_people_write() -> None:
     assert {"type": "string", "pattern": DURATION} in timeout["anyOf"]
     assert {"type": "string", "format": "date"} in schema["$defs"]["PollSettings"]["properties"]["start"]["anyOf"]
     assert schema["additionalProperties"] is False
+
+
+CALENDAR = """
+time_zone: Europe/Berlin
+periods: [{{name: Nov-26, start: {start}, end: {end}}}]
+around_close: {{from_working_day: -2, to_working_day: 5, cron: "0 * * * *"}}
+otherwise: {{cron: "0 6 * * *"}}
+"""
+
+
+def with_feed(folder: Path, schedule: str) -> Path:
+    """The starter file with one feed; its secret is in the environment."""
+    path = written(folder)
+    feed = f"""
+exports:
+  - name: gl
+    source: journals
+    ledgers: [US Primary Ledger]
+    layout: journals_csv
+    schedule: {schedule}
+    sftp: {{host: h.example, username: u, password: "env:STAMPLI_PASSWORD", host_key: "{PIN}", directory: /in}}
+"""
+    text = path.read_text(encoding="utf-8")
+    assert "\nexports:" not in text
+    path.write_text(text + feed, encoding="utf-8")
+    return path
+
+
+def test_check_says_when_a_feed_comes_next(tmp_path: Path) -> None:
+    """`0 6 1 * *` is easily written where `0 6 * * 1` was meant."""
+    result = run_mlc("--config", with_feed(tmp_path, "'0 6 * * *'"), "config", "check", "--json", env=SECRETS)
+    assert result.exit_code == 0
+    assert json_of(result)["feed gl"].endswith(" 06:00 UTC")
+
+
+@pytest.mark.parametrize(("days", "told"), [(20, "ends in 20 days"), (-3, "has ended"), (90, None)])
+def test_check_warns_of_a_calendar_that_ends(tmp_path: Path, days: int, told: str | None) -> None:
+    """Nobody notices otherwise that the next close has no hourly files. It can still be used."""
+    last = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
+    calendar = CALENDAR.format(start=last - dt.timedelta(days=29), end=last)
+    (tmp_path / "close.yaml").write_text(calendar, encoding="utf-8")
+    result = run_mlc("--config", with_feed(tmp_path, "{calendar: close.yaml}"), "config", "check", env=SECRETS)
+    assert result.exit_code == 0, result.stderr
+    assert ("warning" in result.stderr) is (told is not None)
+    assert told is None or f"calendar close.yaml {told}" in result.stderr

@@ -1,15 +1,28 @@
 """Exit codes: what a scheduler or a shell script relies on."""
 
+import errno
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from mlc_dagster.cli.errors import CommandError, Exit, explain
+from mlc_dagster.exports.assembling import PartnerMissing
+from mlc_dagster.exports.calendar import CalendarError
+from mlc_dagster.exports.cron import CronError
+from mlc_dagster.exports.extract_file import ExtractDamaged
+from mlc_dagster.exports.faults import DeliveryStopped, LeaseLost, OutcomeUnknown, RenameRefused, ResendRefused
+from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.fusion.errors import RemoteDown
+from mlc_dagster.ledger.approval import NotApproved
+from mlc_dagster.ledger.archive import ArchiveDamaged
+from mlc_dagster.ledger.control_numbers import NumbersMoved
 from mlc_dagster.ledger.database import LedgerError
+from mlc_dagster.ledger.feeds import FeedLost
+from mlc_dagster.ledger.versions import SequenceMoved
 from mlc_dagster.settings import SettingsError
 from mlc_dagster.sftp.errors import HostKeyRejected
 from mlc_dagster.stampli.feed import FirstContact
@@ -25,6 +38,23 @@ from mlc_dagster_tests.cli.conftest import Polled, run_mlc
         (RemoteDown("HTTP 503"), Exit.REMOTE_DOWN),
         (HostKeyRejected("host", "SHA256:new", ["SHA256:old"]), Exit.REMOTE_DOWN),
         (FirstContact("/outbound", 3), Exit.ATTENTION),
+        (CalendarError("close.yaml", ["periods: is required and absent"]), Exit.CONFIGURATION),
+        (CronError("'x' is not a cron expression of five fields"), Exit.CONFIGURATION),
+        (LayoutError("layout.yaml", ["delimiter: is required"]), Exit.CONFIGURATION),
+        (PartnerMissing("orders", "x12_orders_850"), Exit.CONFIGURATION),
+        (ResendRefused(7, "A.csv", "it was abandoned"), Exit.CONFIGURATION),
+        (NotApproved("two people"), Exit.CONFIGURATION),
+        (ArchiveDamaged("ab" * 32, "is gone"), Exit.CONFIGURATION),
+        (ExtractDamaged(Path("extract"), 3, "is cut off"), Exit.CONFIGURATION),
+        (OSError(errno.ENOSPC, "No space left on device", "/data"), Exit.CONFIGURATION),
+        (OSError(errno.EROFS, "Read-only file system", "/data"), Exit.CONFIGURATION),
+        (FeedLost("orders"), Exit.ATTENTION),
+        (LeaseLost("A.csv"), Exit.ATTENTION),
+        (SequenceMoved("orders", 3, 4), Exit.ATTENTION),
+        (NumbersMoved("partner", "group", [1], [2]), Exit.ATTENTION),
+        (OperationalError("select secret", {}, Exception("server closed the connection")), Exit.REMOTE_DOWN),
+        (DeliveryStopped("f", "A.csv", RenameRefused("/in/x", "no"), transient=False), Exit.REMOTE_DOWN),
+        (DeliveryStopped("f", "A.csv", OutcomeUnknown("half"), transient=False), Exit.REMOTE_DOWN),
     ],
 )
 def test_foreseen_errors_have_their_exit_code(error: Exception, code: Exit) -> None:
@@ -32,6 +62,20 @@ def test_foreseen_errors_have_their_exit_code(error: Exception, code: Exit) -> N
     explained = explain(error)
     assert explained is not None
     assert explained[0] is code
+
+
+def test_a_fault_of_the_database_shows_no_statement() -> None:
+    """SQLAlchemy's own text has the statement with its values: amounts and names in a log."""
+    explained = explain(OperationalError("select secret", {"amount": "9999.99"}, Exception("server closed it")))
+    assert explained is not None
+    assert explained[1] == ["the ledger's database does not do what it is asked: server closed it"]
+
+
+def test_a_calendar_is_one_line_per_fault() -> None:
+    """A person who fixes one fault per run gives up."""
+    explained = explain(CalendarError("close.yaml", ["line 1: time_zon: unknown key", "line 2: periods: is absent"]))
+    assert explained is not None
+    assert [line.partition(": line")[0] for line in explained[1]] == ["calendar close.yaml"] * 2
 
 
 def test_a_fault_of_the_product_is_not_explained_away() -> None:
@@ -65,6 +109,13 @@ def test_a_server_that_is_down_is_code_3_and_one_line(private: Path, polled: Pol
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith(f"mlc: 127.0.0.1:{port}: connection failed")
+
+
+def test_help_speaks_of_both_flows() -> None:
+    """Whoever looks for the way out of Fusion must not think that there is only the way in."""
+    text = " ".join(run_mlc("--help").output.split())
+    assert "into Oracle Fusion" in text
+    assert "to partners as files" in text
 
 
 def test_help_documents_the_exit_codes() -> None:

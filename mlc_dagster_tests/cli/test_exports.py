@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,12 @@ from mlc_dagster.ledger import exported, feeds
 from mlc_dagster.ledger.archive import LocalArchive
 from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster.ledger.schema_outbound import control_number
-from mlc_dagster_tests.cli.conftest import json_of, run_mlc
+from mlc_dagster_tests.cli.conftest import BOTH, json_of, run_mlc
 from mlc_dagster_tests.ledger.answering import PARTNER, deliver, group, say
 from mlc_dagster_tests.ledger.exporting import FEED, LEASE, commit, held_version, new_file, new_version
 from mlc_dagster_tests.ledger.population import events
 from mlc_dagster_tests.servers.sshd import RealSshd
 
-BOTH: tuple[str, ...] = ("--by", "Ada", "--approved-by", "Grace", "--reason", "the partner said so")
 CONTENT = b"a;b\r\n1;2\r\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -225,7 +225,7 @@ def test_resend_delivers_a_file_that_waits(site: Site) -> None:
 def test_resend_of_a_delivered_file_sends_the_same_bytes_and_is_on_record(site: Site) -> None:
     """The partner lost it; what they get is what they had, and who asked is known."""
     key = site.freeze("301")
-    site.run("resend", key, "--by", "Ada", "--reason", "first")
+    site.run("resend", key, "--by", "Ada", "--reason", "the server is back")
     (site.inbound / "file-1.txt").unlink()
     document = site.json("resend", "file-1.txt", "--by", "Ada", "--reason", "they lost it")
     assert (document["outcome"], document["sha256"]) == ("SENT", SHA256)
@@ -234,12 +234,35 @@ def test_resend_of_a_delivered_file_sends_the_same_bytes_and_is_on_record(site: 
     assert (event["detail"]["by"], event["detail"]["reason"]) == ("Ada", "they lost it")
 
 
+def test_replacing_what_lies_there_is_on_record_with_both_names(site: Site) -> None:
+    """Who asked, who agreed, who ran it where, and what was before."""
+    key = site.freeze("301")
+    site.run("resend", key, "--by", "Ada", "--reason", "the server is back")
+    alone = site.run("resend", key, "--again", "--by", "Ada", "--reason", "they want it again")
+    assert (alone.exit_code, alone.stderr.startswith("mlc: --approved-by: is empty")) == (2, True)
+    assert site.json("resend", key, "--again", *BOTH)["outcome"] == "SENT"
+    [event] = events(site.ledger, "export.resent", f"export:{key}")
+    assert event["actor"].endswith(f"@{socket.gethostname()} (mlc)")
+    assert (event["detail"]["by"], event["detail"]["approved_by"]) == ("Ada", "Grace")
+    assert event["detail"]["before"] == {"state": "SENT", "resent_at": None}
+    assert event["detail"]["after"]["resent_at"] is not None
+
+
+def test_sending_an_unknown_file_again_takes_two_people(site: Site) -> None:
+    """The partner may have it."""
+    key = site.unknown()
+    alone = site.run("resend", key, "--by", "Ada", "--reason", "it never arrived")
+    assert (alone.exit_code, site.state(key)) == (2, "UNKNOWN")
+    assert site.run("resend", key, *BOTH).exit_code == 0
+    assert site.state(key) == "SENT"
+
+
 def test_resend_to_a_server_that_is_down_exits_with_3(site: Site) -> None:
     """Scripts tell "the partner is down" from "we asked for something wrong"; the file waits on."""
     key = site.freeze("301")
     site.document["exports"][0]["sftp"]["port"] = 1
     site.write()
-    result = site.run("resend", key, "--by", "Ada", "--reason", "try")
+    result = site.run("resend", key, "--by", "Ada", "--reason", "the server is back")
     assert result.exit_code == 3
     assert SHA256 in result.stderr
     assert site.state(key) == "PENDING"
@@ -250,7 +273,9 @@ def test_abandon_takes_two_people_and_frees_the_records(site: Site) -> None:
     key = site.freeze("301", partner=PARTNER, controls={"interchange": [1], "group": [1]})
     alone = site.run("abandon", key, "--by", "Ada", "--approved-by", "ada ", "--reason", "wrong layout")
     assert (alone.exit_code, site.state(key)) == (2, "PENDING")
-    assert alone.stderr == "mlc: --approved-by ada : it takes two different people\n"
+    assert alone.stderr == (
+        "mlc: --approved-by: ada is who asks for it (Ada); it takes two different people; nothing was changed\n"
+    )
     assert site.run("abandon", key, *BOTH).exit_code == 0
     assert site.state(key) == "ABANDONED"
     [event] = events(site.ledger, "export.abandoned", f"export:{key}")
@@ -278,7 +303,9 @@ def test_confirm_settles_an_unknown_file(site: Site, answer: str, state: str) ->
     assert site.run("confirm", key, answer, *BOTH).exit_code == 0
     assert site.state(key) == state
     [event] = events(site.ledger, "export.settled", f"export:{key}")
-    assert event["detail"]["by"] == "Ada, approved by Grace"
+    assert (event["detail"]["by"], event["detail"]["approved_by"]) == ("Ada", "Grace")
+    assert event["detail"]["before"] == {"state": "UNKNOWN"}
+    assert event["detail"]["after"] == {"state": state}
 
 
 def test_confirm_is_for_unknown_files_only(site: Site) -> None:
@@ -297,7 +324,7 @@ def test_an_empty_word_is_refused(site: Site, empty: str) -> None:
     arguments[arguments.index(empty) + 1] = " "
     result = site.run("confirm", key, "arrived", *arguments)
     assert (result.exit_code, site.state(key)) == (2, "UNKNOWN")
-    assert result.stderr == f"mlc: {empty}: is empty; it goes on record\n"
+    assert result.stderr == f"mlc: {empty}: is empty; it goes on record; nothing was changed\n"
 
 
 def test_numbers_shows_the_last_and_the_next(site: Site) -> None:
@@ -349,7 +376,7 @@ def test_jump_by_nothing_is_refused(site: Site) -> None:
 def test_rebase_sends_nothing(site: Site) -> None:
     """It says what the partner has; a partner who gets every record again is what it is there to prevent."""
     site.fence()
-    document = site.json("rebase", FEED, "--by", "Ada", "--reason", "new version")
+    document = site.json("rebase", FEED, *BOTH)
     assert document == {"feed": FEED, "records": 0}
     assert list(site.inbound.iterdir()) == []
     assert len(events(site.ledger, "feed.rebased")) == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlc_dagster_tests.cli.conftest import Polled, json_of, run_mlc
+from mlc_dagster_tests.cli.conftest import ONE, Polled, json_of, run_mlc
 
 
 def test_list_shows_every_file_with_its_state_and_reason(polled: Polled) -> None:
@@ -43,7 +43,7 @@ def test_a_state_that_does_not_exist_is_refused(polled: Polled) -> None:
 @pytest.mark.parametrize("arguments", [["baseline"], ["process", "--all"]])
 def test_baseline_after_go_live_is_refused(private: Path, arguments: list[str]) -> None:
     """Later it would take files that nobody has read yet out of the flow, and their invoices would never be paid."""
-    result = run_mlc("--config", private, "files", *arguments)
+    result = run_mlc("--config", private, "files", *arguments, *ONE)
     assert result.exit_code == 2
     assert "in use since" in result.stderr
 
@@ -58,7 +58,7 @@ def fresh(private: Path) -> Path:
 @pytest.mark.parametrize("arguments", [[], ["some.csv", "--all"]])
 def test_process_takes_names_or_all(private: Path, arguments: list[str]) -> None:
     """A command that is told nothing would have to guess, about money."""
-    result = run_mlc("--config", private, "files", "process", *arguments)
+    result = run_mlc("--config", private, "files", "process", *arguments, *ONE)
     assert result.exit_code == 2
     assert "name the files to process, or --all" in result.stderr
 
@@ -66,7 +66,7 @@ def test_process_takes_names_or_all(private: Path, arguments: list[str]) -> None
 def test_process_of_a_file_that_is_not_there_changes_nothing(private: Path) -> None:
     """A misspelt name must not turn all files into the baseline."""
     config = fresh(private)
-    result = run_mlc("--config", config, "files", "process", "misspelt.csv")
+    result = run_mlc("--config", config, "files", "process", "misspelt.csv", *ONE)
     assert result.exit_code == 2
     assert "misspelt.csv: no such file in /outbound" in result.stderr
     assert json_of(run_mlc("--config", config, "files", "list", "--json"))["files"] == []
@@ -76,14 +76,14 @@ def test_process_makes_all_other_files_the_baseline(private: Path, polled: Polle
     """The named file is posted by the next poll; the others are on record as handled before."""
     config = fresh(private)
     names = sorted(path.name for path in polled.sandbox.outbound.iterdir())
-    result = run_mlc("--config", config, "files", "process", names[3], "--json")
+    result = run_mlc("--config", config, "files", "process", names[3], "--json", *ONE)
     assert json_of(result) == {"baseline": len(names) - 1, "to_process": 1}
 
 
 def test_a_file_that_waits_is_listed_with_its_reason(private: Path) -> None:
     """To the sender, seen and waiting is another answer than never seen."""
     config = fresh(private)
-    run_mlc("--config", config, "files", "process", "--all")
+    run_mlc("--config", config, "files", "process", "--all", *ONE)
     assert run_mlc("--config", config, "run", "inbound", "--no-wait").exit_code == 0
     waiting = json_of(run_mlc("--config", config, "files", "list", "--json"))["waiting"]
     assert waiting

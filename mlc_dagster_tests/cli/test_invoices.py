@@ -1,13 +1,15 @@
 """``mlc invoices``: everything of an invoice on one page, and what a person may change about a parked one."""
 
+import getpass
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlc_dagster_tests.cli.conftest import Polled, json_of, run_mlc
+from mlc_dagster_tests.cli.conftest import BOTH, Polled, json_of, run_mlc
 
-RELEASE = ("--reason", "DUP_NORMALISED", "--by", "Ada", "--approved-by", "Grace", "--why", "two deliveries")
+RELEASE = ("--hold", "DUP_NORMALISED", *BOTH)
 
 
 def listed(config: Path, *filters: str) -> list[dict[str, Any]]:
@@ -77,20 +79,23 @@ def test_show_of_an_unknown_invoice_is_one_line(polled: Polled) -> None:
     )
 
 
-def test_release_moves_the_invoice_back_and_records_who_and_why(private: Path) -> None:
-    """Two people, the reason, before and after: in one audit event."""
+def test_release_records_who_and_why(private: Path) -> None:
+    """Two people, the reason, before and after, and who ran the process where: in one audit event."""
     held = parked_for(private, "DUP_NORMALISED")
     assert run_mlc("--config", private, "invoices", "release", held["id"], *RELEASE).exit_code == 0
     page = shown(private, held["id"])
-    assert (page["state"], page["released_reasons"]) == ("RECEIVED", ["DUP_NORMALISED"])
+    assert page["released_reasons"] == ["DUP_NORMALISED"]
+    assert page["cured_at"] is not None
     event = page["events"][-1]
     assert event["kind"] == "invoice.released"
-    assert event["actor"].endswith("(mlc)")
+    assert event["actor"] == f"{getpass.getuser()}@{socket.gethostname()} (mlc)"
     assert event["detail"]["by"] == "Ada"
     assert event["detail"]["approved_by"] == "Grace"
-    assert event["detail"]["why"] == "two deliveries"
-    assert event["detail"]["before"] == {"state": "PARKED", "reason": "DUP_NORMALISED", "released_reasons": []}
-    assert event["detail"]["after"] == {"state": "RECEIVED", "released_reasons": ["DUP_NORMALISED"]}
+    assert event["detail"]["reason"] == "the partner said so"
+    assert event["detail"]["hold"] == "DUP_NORMALISED"
+    standing = {"state": "PARKED", "reason": "DUP_NORMALISED"}
+    assert event["detail"]["before"] == {**standing, "released_reasons": []}
+    assert event["detail"]["after"] == {**standing, "released_reasons": ["DUP_NORMALISED"], "judged_again": True}
 
 
 def test_a_released_invoice_is_posted_by_the_next_poll(private: Path, polled: Polled) -> None:
@@ -103,15 +108,24 @@ def test_a_released_invoice_is_posted_by_the_next_poll(private: Path, polled: Po
     assert [booked["number"] for booked in polled.sandbox.books()["invoices_stored"]].count(held["number"]) == 1
 
 
-@pytest.mark.parametrize("other", ["Ada", " ada "])
+@pytest.mark.parametrize("other", ["Ada", " ada@corp "])
 def test_release_takes_two_different_people(private: Path, other: str) -> None:
-    """One person with two spellings is one person."""
+    """One person with two spellings is one person; the invoice stays held."""
     held = parked_for(private, "DUP_NORMALISED")
     arguments = [other if argument == "Grace" else argument for argument in RELEASE]
     result = run_mlc("--config", private, "invoices", "release", held["id"], *arguments)
     assert result.exit_code == 2
     assert "two different people" in result.stderr
-    assert shown(private, held["id"])["state"] == "PARKED"
+    assert shown(private, held["id"])["released_reasons"] is None
+
+
+def test_release_takes_two_who_are_listed_where_there_is_a_list(private: Path) -> None:
+    """Names are claimed; a list leaves the claim to those who may approve."""
+    held = parked_for(private, "DUP_NORMALISED")
+    private.write_text(private.read_text(encoding="utf-8") + "\napprovers: [Ada, Carla]\n", encoding="utf-8")
+    result = run_mlc("--config", private, "invoices", "release", held["id"], *RELEASE)
+    assert (result.exit_code, result.stderr) == (2, "mlc: approved_by: Grace is not among approvers in mlc.yaml\n")
+    assert shown(private, held["id"])["released_reasons"] is None
 
 
 @pytest.mark.parametrize("reason", ["DUP_EXACT", "VENDOR_UNKNOWN", "SUBMIT_UNKNOWN"])
@@ -129,7 +143,7 @@ def test_release_of_an_invoice_parked_for_something_else_is_refused(private: Pat
     parked = parked_for(private, "PERIOD_CLOSED")
     result = run_mlc("--config", private, "invoices", "release", parked["id"], *RELEASE)
     assert result.exit_code == 2
-    assert "is PARKED (PERIOD_CLOSED), not PARKED (DUP_NORMALISED)" in result.stderr
+    assert "cannot be released from DUP_NORMALISED: it is PARKED for PERIOD_CLOSED" in result.stderr
 
 
 def test_retry_marks_the_cause_as_cured_on_record(private: Path) -> None:
@@ -138,8 +152,12 @@ def test_retry_marks_the_cause_as_cured_on_record(private: Path) -> None:
     assert run_mlc("--config", private, "invoices", "retry", parked["id"]).exit_code == 0
     page = shown(private, parked["id"])
     assert page["cured_at"] is not None
-    assert page["events"][-1]["kind"] == "invoice.cured"
-    assert page["events"][-1]["detail"]["how"] == "mlc invoices retry"
+    event = page["events"][-1]
+    assert event["kind"] == "invoice.retried"
+    assert event["detail"]["by"] == event["actor"]
+    assert event["detail"]["reason"] == "its cause is believed to be gone"
+    assert event["detail"]["before"] == {"state": "PARKED", "reason": "AMOUNT_MISMATCH", "judged_again": False}
+    assert event["detail"]["after"] == {"state": "PARKED", "reason": "AMOUNT_MISMATCH", "judged_again": True}
 
 
 def test_retry_of_a_posted_invoice_is_refused(private: Path) -> None:
@@ -148,3 +166,26 @@ def test_retry_of_a_posted_invoice_is_refused(private: Path) -> None:
     result = run_mlc("--config", private, "invoices", "retry", posted["id"])
     assert result.exit_code == 2
     assert "is CONFIRMED, not PARKED" in result.stderr
+
+
+def test_abandon_gives_a_parked_invoice_up(private: Path) -> None:
+    """It leaves the list of exceptions, and two people are on record for it."""
+    parked = parked_for(private, "AMOUNT_MISMATCH")
+    result = run_mlc("--config", private, "invoices", "abandon", parked["id"], *BOTH)
+    assert (result.exit_code, "never posted" in result.stdout) == (0, True)
+    page = shown(private, parked["id"])
+    assert (page["state"], page["reason"]) == ("REJECTED", "ABANDONED")
+    event = page["events"][-1]
+    assert (event["kind"], event["detail"]["approved_by"]) == ("invoice.abandoned", "Grace")
+    found = json_of(run_mlc("--config", private, "exceptions", "--json"))["exceptions"]
+    assert parked["id"] not in [each["id"] for each in found]
+
+
+@pytest.mark.parametrize("command", [("repost",), ("abandon",), ("mark-posted", "--fusion-id", "300001")])
+def test_a_posted_invoice_takes_no_decision(private: Path, command: tuple[str, ...]) -> None:
+    """Created stays created, whoever approves; one line says why."""
+    posted = listed(private, "--state", "CONFIRMED")[0]
+    result = run_mlc("--config", private, "invoices", *command, posted["id"], *BOTH)
+    assert result.exit_code == 2
+    assert f"invoice {posted['id']} is CONFIRMED; " in result.stderr
+    assert shown(private, posted["id"])["state"] == "CONFIRMED"

@@ -21,10 +21,11 @@ from mlc_dagster.exports.holding import LEASE, HeldFeed, hold_feed
 from mlc_dagster.exports.naming import FileNameUnusable
 from mlc_dagster.exports.rebasing import ProjectionChanged, projection, rebase
 from mlc_dagster.ledger import feeds
-from mlc_dagster.ledger.database import Ledger, LedgerError, open_ledger
+from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster.ledger.feeds import FeedBusy, FeedLost
 from mlc_dagster.ledger.schema_outbound import export_feed
 from mlc_dagster_tests.exports.workshop import FEED, QUARTER, START, PlainWriter, Workshop, invoice
+from mlc_dagster_tests.ledger.approving import BOTH
 
 PARTNER = {"sender": "ZZ:US", "receiver": "ZZ:THEM"}
 
@@ -271,20 +272,13 @@ def test_rebasing_sends_nothing_and_swallows_no_change(bench: Workshop) -> None:
     bench.read(invoice(1, "10", text="new attribute"), invoice(2, "25", text="new attribute"))
     with pytest.raises(ProjectionChanged):
         bench.build()
-    assert rebase(bench.outbound, FEED, by="ann", reason="release 2") == 1
+    assert rebase(bench.outbound, FEED, BOTH) == 1
     built = bench.build()
     assert (built.unchanged, built.change) == (1, 1)
     assert bench.versions()[2:] == [("1", 2, "NEW", "SENT"), ("2", 2, "CHANGE", "PENDING")]
     [event] = bench.events("export.rebased")
-    assert (event["subject"], event["detail"]["by"]) == ("record:partner/1", "ann")
-    assert rebasing.rebase(bench.outbound, FEED, by="ann", reason="again") == 0
-
-
-def test_rebasing_takes_a_reason(bench: Workshop) -> None:
-    """It changes what counts as sent."""
-    bench.build()
-    with pytest.raises(LedgerError, match="only with a reason"):
-        rebase(bench.outbound, FEED, by="ann", reason="")
+    assert (event["subject"], event["detail"]["by"]) == ("record:partner/1", "anna")
+    assert rebasing.rebase(bench.outbound, FEED, BOTH) == 0
 
 
 def test_two_feeds_share_a_scratch_folder(ledger: Ledger, tmp_path: Path) -> None:

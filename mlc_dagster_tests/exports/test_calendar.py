@@ -12,7 +12,7 @@ from mlc_dagster.exports.calendar import (
     ends_soon,
     is_due,
     load_calendar,
-    next_due,
+    next_tick,
 )
 from mlc_dagster.exports.cron import CronError
 from mlc_dagster.settings.exports import CalendarSchedule
@@ -73,12 +73,11 @@ def test_missed_ticks_are_one(tmp_path: Path) -> None:
     assert not is_due("*/15 * * * *", last=now, now=now + dt.timedelta(minutes=5), root=tmp_path)
 
 
-def test_the_next_time_is_now_when_it_is_due(tmp_path: Path) -> None:
-    """What ``mlc`` shows as next is what the sensor does."""
+def test_the_next_time_is_told(tmp_path: Path) -> None:
+    """What ``mlc config check`` shows as next is what the sensor does."""
     now = at("2026-11-21 08:07")
-    assert next_due("0 6 * * *", last=None, now=now, root=tmp_path) == now
-    assert next_due("0 6 * * *", last=now, now=now, root=tmp_path) == at("2026-11-22 06:00")
-    assert next_due("0 0 29 2 *", last=now, now=now, root=tmp_path) == at("2028-02-29 00:00")
+    assert next_tick("0 6 * * *", now=now, root=tmp_path) == at("2026-11-22 06:00")
+    assert next_tick("0 0 29 2 *", now=now, root=tmp_path) == at("2028-02-29 00:00")
 
 
 def test_working_days_skip_weekends_and_holidays(root: Path) -> None:
@@ -108,7 +107,7 @@ def test_often_around_the_close_and_daily_otherwise(root: Path) -> None:
     assert is_due(CLOSE, last=last, now=at("2026-12-02 16:00"), root=root)
     last = at("2026-12-10 15:00")
     assert not is_due(CLOSE, last=last, now=at("2026-12-10 16:00"), root=root)
-    assert next_due(CLOSE, last=last, now=last, root=root) == at("2026-12-11 13:00")  # 06:00 in Denver.
+    assert next_tick(CLOSE, now=last, root=root) == at("2026-12-11 13:00")  # 06:00 in Denver.
 
 
 def test_the_calendars_own_zone_decides_the_day(root: Path) -> None:
@@ -122,7 +121,7 @@ def test_after_its_last_period_a_calendar_falls_back_and_says_so(root: Path) -> 
     """Nobody notices otherwise that the next close has no hourly files."""
     assert ends_soon(CLOSE, today=dt.date(2026, 9, 1), root=root) is None
     assert ends_soon(CLOSE, today=dt.date(2026, 11, 1), root=root) == dt.date(2026, 11, 30)
-    assert next_due(CLOSE, last=at("2027-03-01 14:00"), now=at("2027-03-01 14:00"), root=root) == at("2027-03-02 13:00")
+    assert next_tick(CLOSE, now=at("2027-03-01 14:00"), root=root) == at("2027-03-02 13:00")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from mlc_dagster.exports.delivery import Delivered, Outcome
 from mlc_dagster.exports.faults import NameTaken, ResendRefused
 from mlc_dagster.exports.resending import resend
 from mlc_dagster.ledger import exported
+from mlc_dagster.ledger.approval import NotApproved
 from mlc_dagster.sftp import SftpCredentials
 from mlc_dagster_tests.servers.faulty_sftp import FaultySftp
 from mlc_dagster_tests.servers.partner import FEED, Partner, partner
@@ -32,9 +33,11 @@ def acme(server: FaultySftp, tmp_path: Path) -> Iterator[Partner]:
         yield found
 
 
-def again(acme: Partner, key: int, *, again: bool = False, actor: str = "ann", reason: str = "lost") -> Delivered:
+def again(
+    acme: Partner, key: int, *, again: bool = False, actor: str = "ann", reason: str = "the partner lost it"
+) -> Delivered:
     outbound = acme.outbound
-    return resend(outbound, outbound.feeds[FEED], key, actor=actor, reason=reason, again=again)
+    return resend(outbound, outbound.feeds[FEED], key, actor=actor, reason=reason, again=again, approved_by="bob")
 
 
 @pytest.mark.parametrize("mode", ["rename", "direct"])
@@ -143,6 +146,26 @@ def test_an_abandoned_file_is_refused(acme: Partner) -> None:
     with pytest.raises(ResendRefused, match="abandoned"):
         again(acme, key)
     assert acme.there() == {}
+
+
+@pytest.mark.parametrize("approved_by", [None, "", "Ann@corp"])
+def test_replacing_what_lies_there_takes_two_people(acme: Partner, approved_by: str | None) -> None:
+    """The partner reads it a second time, as if it were new; nothing is touched before both are named."""
+    key = acme.freeze("A.csv", CONTENT)
+    acme.deliver()
+    inode = (acme.root / "A.csv").stat().st_ino
+    feed = acme.outbound.feeds[FEED]
+    with pytest.raises(NotApproved):
+        resend(acme.outbound, feed, key, actor="ann", reason="they lost it all", again=True, approved_by=approved_by)
+    assert (acme.root / "A.csv").stat().st_ino == inode
+
+
+def test_an_unknown_outcome_takes_two_people(server: FaultySftp, acme: Partner) -> None:
+    """The partner may have it, whole or in part."""
+    key = broken_off(server, acme)
+    with pytest.raises(NotApproved):
+        resend(acme.outbound, acme.outbound.feeds[FEED], key, actor="ann", reason="they say it never came")
+    assert acme.states() == ["UNKNOWN"]
 
 
 def test_a_resend_names_who_and_why(acme: Partner) -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ from mlc_dagster.exports.extract_file import ExtractWriter, iter_stored
 from mlc_dagster.exports.holding import HeldFeed, hold_feed
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.writing import (
+    ByteSink,
     Change,
     DocumentHeld,
     Frame,
@@ -30,6 +31,7 @@ from mlc_dagster.exports.writing import (
 )
 from mlc_dagster.fusion.records import (
     Invoice,
+    InvoiceStatus,
     Journal,
     JournalLine,
     PurchaseOrder,
@@ -62,9 +64,9 @@ def invoice(number: int, amount: str, *, canceled: bool = False, unit: str = "US
     return _read("invoices", number, content)
 
 
-def order(number: int, amount: str, *, status: str = "OPEN", text: str | None = None) -> Read:
+def order(number: int, amount: str, *, canceled: bool = False, text: str | None = None) -> Read:
     content = PurchaseOrder(
-        header_id=number, number=f"PO-{number}", status=status, ordered=Decimal(amount), description=text
+        header_id=number, number=f"PO-{number}", canceled=canceled, ordered=Decimal(amount), description=text
     )
     return _read("purchase_orders", number, content)
 
@@ -123,7 +125,8 @@ class PlainWriter:
             raise DocumentHeld("OVERFLOW", f"{version.read.record_id} does not fit", field="description")
         amount = _amount(content)
         was = "" if version.previous is None else f" was {_amount(version.previous)}"
-        status = "" if version.read.status is None else f" {version.read.status.validation}"
+        read_status = version.read.status
+        status = f" {read_status.validation}" if isinstance(read_status, InvoiceStatus) else ""
         body = f"{version.change} {version.read.record_id} v{version.number} {amount}{was}{status} #{position}\n"
         return Rendered(
             body.encode(),
@@ -136,7 +139,7 @@ class PlainWriter:
     def levels(self, groups: Sequence[str]) -> Mapping[str, int]:
         return {"interchange": 1, "group": len(groups)} if self.numbered and groups else {}
 
-    def assemble(self, parts: Sequence[Part], frame: Frame, target: BinaryIO) -> None:
+    def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         self.before_assembly()
         if self.numbered:
             target.write(f"ISA {frame.controls['interchange'][0]}\n".encode())

@@ -9,6 +9,7 @@ from typing import Any
 from mlc_dagster.fusion import documents
 from mlc_dagster.fusion.client import Exchange, FusionClient
 from mlc_dagster.fusion.documents import Source
+from mlc_dagster.fusion.login import FusionCredentials
 from mlc_dagster.fusion.records import Read
 from mlc_dagster.sandbox.server import FusionSandbox
 from mlc_dagster.settings import FusionSettings
@@ -31,7 +32,7 @@ def connect(
         "request_timeout": 10,
     }
     settings = FusionSettings.model_validate({**given, **changes})
-    return FusionClient(settings, sandbox.client_secret, report=report)
+    return FusionClient(settings, FusionCredentials(client_secret=sandbox.client_secret), report=report)
 
 
 async def changed(

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, ParamSpec, Self
@@ -17,10 +18,12 @@ import pytest
 from mlc_dagster.fusion import invoices
 from mlc_dagster.fusion.client import FusionClient, Seams
 from mlc_dagster.fusion.errors import FusionError
+from mlc_dagster.fusion.login import FusionCredentials
 from mlc_dagster.fusion.transport import Exchange
 from mlc_dagster.settings import FusionSettings
 
 SECRET = "s3cret-of-the-client"
+CREDENTIALS = FusionCredentials(client_secret=SECRET)
 ROOT = "/fscmRestApi/resources/11.13.18.05/"
 
 BODY = b'{"InvoiceNumber":"NW-1","InvoiceAmount":1180.50}'
@@ -78,8 +81,11 @@ Script = Callable[[Received, Connection], Awaitable[None]]
 class RawServer:
     """Answers every request by ``script``, and ``/token`` by itself unless ``token_script`` is given."""
 
-    def __init__(self, script: Script, *, token_script: Script | None = None) -> None:
+    def __init__(
+        self, script: Script, *, token_script: Script | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._script = script
+        self._tls = tls
         self._token_script = token_script or grant_token
         self.received: list[Received] = []
         self.token_requests: list[Received] = []
@@ -90,8 +96,9 @@ class RawServer:
         self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"https://localhost:{port}" if self._tls else f"http://127.0.0.1:{port}"
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -113,9 +120,15 @@ class RawServer:
         return FusionSettings.model_validate({**given, **changes})
 
     def client(
-        self, *, report: Callable[[Exchange], None] | None = None, seams: Seams | None = None, **changes: Any
+        self,
+        *,
+        report: Callable[[Exchange], None] | None = None,
+        seams: Seams | None = None,
+        credentials: FusionCredentials | None = None,
+        **changes: Any,
     ) -> FusionClient:
-        return FusionClient(self.settings(**changes), SECRET, report=report, seams=seams or Seams(sleep=no_wait))
+        settings = self.settings(**changes)
+        return FusionClient(settings, credentials or CREDENTIALS, report=report, seams=seams or Seams(sleep=no_wait))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

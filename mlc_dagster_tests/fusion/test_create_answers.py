@@ -151,6 +151,6 @@ async def test_secrets_show_up_nowhere(script: Script) -> None:
     async with RawServer(script) as server, server.client(report=reports.append) as client:
         with pytest.raises(FusionError) as caught:
             await invoices.create(client, BODY, before_first_byte=lambda: None)
-        assert without_secrets(repr(client) + repr(client._tokens) + str(vars(client)))
+        assert without_secrets(repr(client) + repr(client._login) + str(vars(client)))
     assert without_secrets(f"{caught.value} {caught.value!r} {reports}")
     assert len(reports) >= 2

@@ -11,7 +11,7 @@ import pytest
 from mlc_dagster.fusion import invoices
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.payables import INVOICES
-from mlc_dagster.fusion.records import Invoice, Read, canonical
+from mlc_dagster.fusion.records import Invoice, InvoiceStatus, Read, canonical
 from mlc_dagster.sandbox import seed as seeded
 from mlc_dagster.sandbox.seed import Seed
 from mlc_dagster.sandbox.server import FusionSandbox
@@ -83,7 +83,7 @@ async def test_status_is_no_part_of_the_content(sandbox: FusionSandbox) -> None:
             row = sandbox.world.row_of("invoices", number)
             row.values["ValidationStatus"] = "Validated"
         (after,) = await by_id(client, INVOICES, number)
-    assert after.status is not None
+    assert isinstance(after.status, InvoiceStatus)
     assert after.status.validation == "Validated"
     assert before.status != after.status
     assert canonical(before.content) == canonical(after.content)

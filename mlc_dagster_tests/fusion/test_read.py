@@ -1,13 +1,18 @@
 """Reads are repeated, writes are not; and what a read ends in when repeating does not help."""
 
 import asyncio
+import ssl
+import traceback
 
 import pytest
 
 from mlc_dagster.fusion.client import Seams, path_below_root
 from mlc_dagster.fusion.errors import AccessRefused, BusinessRefusal, RemoteDown, ResponseInvalid
-from mlc_dagster.fusion.transport import Exchange, environment_proxy
+from mlc_dagster.fusion.transport import Exchange, Transport, environment_proxy
+from mlc_dagster.settings import SettingsError
+from mlc_dagster.vault import SecretResolver, redact
 from mlc_dagster_tests.fusion.raw_server import Connection, RawServer, Received, collection, in_loop
+from mlc_dagster_tests.settings.configuration import settings
 
 
 class Waits:
@@ -213,3 +218,28 @@ def test_proxy_of_the_environment_is_used_but_never_for_loopback(monkeypatch: py
     assert environment_proxy("https://pod.fa.example") == "http://proxy.example:3128"
     assert environment_proxy("https://direct.example") is None
     assert environment_proxy("http://127.0.0.1:8080") is None
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "bob:hunter2@proxy.example:3128",
+        "http://bob:hunter2/x@proxy.example:3128",
+        "http://bob:hunter2@proxy.example:port",
+        "http://bob:hunter2@[proxy.example:3128",
+        "socks5://bob:hunter2@proxy.example:1080",
+        "http://bob:hunter2@",
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address was quoted by whatever library stumbled over it first."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(
+        SettingsError, match=r"HTTPS_PROXY \(not shown\): is no proxy; write http://host:port"
+    ) as caught:
+        Transport(("https://pod.fa.example",), connections=1, tls=ssl.create_default_context())
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in shown
+    values = SecretResolver.of(settings(), {"HTTPS_PROXY": proxy}).values
+    assert "hunter2" not in redact(f"cannot use {proxy}", values)

@@ -18,6 +18,7 @@ from mlc_dagster.fusion.errors import AccessRefused, BusinessRefusal, FusionErro
 from mlc_dagster.fusion.holds import read_holds
 from mlc_dagster.fusion.invoices import Control, InvoiceRecord
 from mlc_dagster.fusion.ledgers import read_ledgers
+from mlc_dagster.fusion.login import FusionCredentials
 from mlc_dagster.fusion.periods import PAYABLES, read_periods
 from mlc_dagster.fusion.suppliers import read_supplier_by_id, read_suppliers
 from mlc_dagster.fusion.value_sets import read_values
@@ -50,7 +51,7 @@ def connect(
         "request_timeout": 10,
     }
     settings = FusionSettings.model_validate({**given, **changes})
-    return FusionClient(settings, sandbox.client_secret, report=report)
+    return FusionClient(settings, FusionCredentials(client_secret=sandbox.client_secret), report=report)
 
 
 def body(number: str, supplier: str = "30000", *, lines: int = 1) -> bytes:

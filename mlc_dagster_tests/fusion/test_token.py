@@ -7,6 +7,7 @@ import pytest
 
 from mlc_dagster.fusion.client import Seams
 from mlc_dagster.fusion.errors import NotAuthorised, RemoteDown
+from mlc_dagster.fusion.login import FusionCredentials
 from mlc_dagster_tests.fusion.raw_server import SECRET, Connection, RawServer, Received, collection, in_loop, no_wait
 
 
@@ -157,3 +158,31 @@ async def test_cancelling_the_first_waiter_does_not_fail_the_others() -> None:
     assert answer.status == 200
     assert first.cancelled()
     assert len(server.token_requests) == 1
+
+
+@in_loop
+async def test_every_token_is_told_to_whoever_keeps_logs_clean() -> None:
+    """A token is good for an hour at Fusion, whoever has it: log lines of other libraries must not show it either."""
+    told: list[str] = []
+    credentials = FusionCredentials(client_secret=SECRET, remember=told.extend)
+    async with (
+        RawServer(empty, token_script=Issuer(lifetime=0)) as server,
+        server.client(credentials=credentials) as client,
+    ):
+        await client.read("ledgersLOV")
+        await client.read("ledgersLOV")
+    assert told == ["token-1", "token-2"]
+
+
+@pytest.mark.parametrize("before", [990, 995, 1000])
+@in_loop
+async def test_a_refusal_that_is_cut_shows_no_half_of_the_secret(before: int) -> None:
+    """Long texts are shortened for people; the cut may fall into what the endpoint repeats of us."""
+
+    async def repeats(received: Received, connection: Connection) -> None:
+        await connection.answer(401, {"error_description": "x" * before + SECRET})
+
+    async with RawServer(empty, token_script=repeats) as server, server.client() as client:
+        with pytest.raises(NotAuthorised) as caught:
+            await client.read("ledgersLOV")
+    assert SECRET[:5] not in str(caught.value)

@@ -1,6 +1,5 @@
 """Ledgers for the tests: an empty one per test on both databases, and one shared by tests that do not mind rows."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,20 +10,13 @@ import pytest
 from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster_tests.ledger.population import HandClock
+from mlc_dagster_tests.servers.ledgers import new_file
 from mlc_dagster_tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new ledger's file, to be copied: building its tables again for each test takes ten times as long."""
-    path = tmp_path_factory.mktemp("template") / "ledger.sqlite"
-    open_ledger(f"sqlite:///{path}").close()
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +31,7 @@ def postgres_template(postgres_server: PostgresServer) -> str:
 def prepared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Address of a new ledger whose tables are there; SQLite and PostgreSQL."""
     if request.param == "sqlite":
-        path = tmp_path / "ledger.sqlite"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
+        yield new_file(tmp_path / "ledger.sqlite")
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
     database = server.create_database(request.getfixturevalue("postgres_template"))
@@ -61,7 +51,7 @@ def ledger(prepared_url: str, clock: HandClock) -> Iterator[Ledger]:
 def shared_ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """One ledger for all tests of a module: for many small cases, each with rows of its own."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.sqlite'}"
+        url = new_file(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
         opened = open_ledger(url, actor="test", clock=HandClock())
         yield opened
         opened.close()

@@ -189,10 +189,10 @@ def drop_guards(ledger: Ledger) -> None:
     """Take the append-only triggers away, as somebody with the database's password can."""
     with ledger.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            for table in ("audit_event", "audit_chain"):
+            for table in ("audit_event", "audit_chain", "audit_checkpoint"):
                 connection.execute(sa.text(f"drop trigger {table}_append_only on {table}"))
             return
-        for table in ("audit_event", "audit_chain"):
+        for table in ("audit_event", "audit_chain", "audit_checkpoint"):
             for verb in ("update", "delete"):
                 connection.execute(sa.text(f"drop trigger {table}_no_{verb}"))
 

@@ -19,6 +19,7 @@ from mlc_dagster_tests.ledger.answering import (
     say,
     status,
 )
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.ledger.exporting import FEED
 from mlc_dagster_tests.ledger.population import HandClock, events
 
@@ -128,7 +129,7 @@ def test_after_the_numbers_began_again_the_latest_file_is_meant(ledger: Ledger) 
 
     with ledger.transaction() as transaction:
         for level in ("interchange", "group"):
-            control_numbers.jump(transaction, PARTNER, level, LARGEST - 1, "to the end")
+            control_numbers.jump(transaction, PARTNER, level, LARGEST - 1, BOTH)
     second = deliver(ledger, 2, ["302"], group=1)
     say(ledger, group("A", 1))
     assert (status(ledger, first), status(ledger, second)) == ("waiting", "accepted")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlc_dagster.ledger import archive as archive_module
-from mlc_dagster.ledger.archive import ArchiveDamaged, LocalArchive, Stored, file_sha256
+from mlc_dagster.ledger.archive import ArchiveDamaged, HashingFile, LocalArchive, Stored, file_sha256
 
 BYTES = b"invoice,amount\n1,2.00\n"
 SHA = hashlib.sha256(BYTES).hexdigest()
@@ -40,9 +40,9 @@ def test_what_is_put_in_comes_out(archive: LocalArchive, source: Path) -> None:
 def test_the_same_bytes_are_kept_once(archive: LocalArchive, source: Path) -> None:
     """A run that died between the archive and the ledger puts them in again."""
     archive.put(source, SHA)
-    before = archive.path(SHA).stat().st_mtime_ns
+    before = archive.path(SHA).stat().st_ino
     assert archive.put(source, SHA) == Stored(SHA, len(BYTES))
-    assert archive.path(SHA).stat().st_mtime_ns == before
+    assert archive.path(SHA).stat().st_ino == before
     assert len(stored_files(archive)) == 1
 
 
@@ -142,3 +142,68 @@ def test_an_empty_file_can_be_kept(archive: LocalArchive, tmp_path: Path) -> Non
     path = tmp_path / "empty"
     path.touch()
     assert archive.put(path, file_sha256(path)).size == 0
+
+
+def test_a_file_of_our_own_is_taken_not_copied(archive: LocalArchive, source: Path) -> None:
+    """An extract of gigabytes is written once; the folder it was made in is left empty."""
+    assert archive.take(source, SHA) == Stored(SHA, len(BYTES))
+    assert archive.path(SHA).read_bytes() == BYTES
+    assert archive.path(SHA).stat().st_mode & 0o777 == 0o440
+    assert not source.exists()
+
+
+def test_taking_known_bytes_keeps_the_entry_and_takes_the_file_away(archive: LocalArchive, source: Path) -> None:
+    """A build that is repeated makes the same bytes again."""
+    archive.put(source, SHA)
+    before = archive.path(SHA).stat().st_ino
+    assert archive.take(source, SHA) == Stored(SHA, len(BYTES))
+    assert archive.path(SHA).stat().st_ino == before
+    assert not source.exists()
+    assert len(stored_files(archive)) == 1
+
+
+def test_taken_bytes_reach_the_disk_before_their_name(
+    archive: LocalArchive, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with put: a name without its bytes would be a damaged entry after a power cut."""
+    order: list[str] = []
+    real_fsync, real_replace = archive_module.os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        order.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
+        real_fsync(descriptor)
+
+    def replace(self: Path, target: Path) -> Path:
+        order.append("name")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(archive_module.os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    archive.take(source, SHA)
+    assert order == ["file", "name", "folder", "folder"]
+
+
+def test_a_file_from_another_file_system_is_copied(
+    archive: LocalArchive, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive may be a mounted share, and the scratch folder not."""
+    real_replace = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self == source:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    assert archive.take(source, SHA) == Stored(SHA, len(BYTES))
+    assert archive.path(SHA).read_bytes() == BYTES
+    assert not source.exists()
+
+
+def test_a_hashing_file_knows_what_was_written(tmp_path: Path) -> None:
+    """Its hash and size go into the ledger without the file being read again."""
+    with HashingFile(tmp_path / "made") as target:
+        target.write(BYTES[:5])
+        target.write(memoryview(BYTES)[5:])
+    assert (target.sha256, target.size) == (SHA, len(BYTES))
+    assert file_sha256(tmp_path / "made") == SHA

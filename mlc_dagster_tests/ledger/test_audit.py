@@ -2,6 +2,7 @@
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -64,7 +65,7 @@ def test_truncate_is_refused_too(sealed: Ledger) -> None:
 
 def test_an_event_says_who_what_and_when(ledger: Ledger) -> None:
     """Time of the ledger, actor of the ledger, and the detail as it was given."""
-    write(ledger.acting_as("alice@host"), "invoice:1")
+    write(Ledger(ledger.engine, actor="alice@host", clock=lambda: WINDOW), "invoice:1")
     [event] = events(ledger)
     assert (event["at"], event["actor"], event["kind"], event["subject"]) == (
         WINDOW, "alice@host", "test.happened", "invoice:1",
@@ -131,7 +132,7 @@ def test_an_untouched_trail_holds(sealed: Ledger) -> None:
 def test_an_empty_trail_holds(ledger: Ledger) -> None:
     """A new ledger is not a damaged one."""
     assert seal(ledger) == 0
-    assert verify(ledger) == Verification(0, 0, None, GENESIS)
+    assert verify(ledger) == Verification(0, 0, (), GENESIS)
 
 
 def test_sealing_goes_on_where_it_ended(sealed: Ledger) -> None:
@@ -212,7 +213,11 @@ def test_reordered_events_are_found(sealed: Ledger) -> None:
         connection.execute(sa.text("update audit_chain set event_id = 2 where seq = 3"))
         connection.execute(sa.text("update audit_chain set event_id = 3 where seq = 2"))
     found = verify(sealed)
-    assert (found.sealed, found.fault is not None) == (1, True)
+    assert found.sealed == 1
+    assert found.faults == (
+        "link 2 was changed: it points to event 3, but sealed event 2",
+        "link 3 was changed: it points to event 2, but sealed event 3",
+    )
 
 
 def test_reordered_links_are_found(sealed: Ledger) -> None:
@@ -222,7 +227,7 @@ def test_reordered_links_are_found(sealed: Ledger) -> None:
         connection.execute(sa.text("update audit_chain set seq = 2 where seq = 3"))
         connection.execute(sa.text("update audit_chain set seq = 3 where seq = 100"))
     found = verify(sealed)
-    assert found.fault == "link 2 does not follow link 1: links were changed or reordered"
+    assert found.fault == "link 2 does not follow link 1: it belongs after link 3: links were reordered"
 
 
 def test_an_event_inserted_with_a_link_is_found(sealed: Ledger) -> None:
@@ -235,7 +240,11 @@ def test_an_event_inserted_with_a_link_is_found(sealed: Ledger) -> None:
         )
         connection.execute(sa.text("update audit_chain set seq = seq - 99 where seq > 100"))
     found = verify(sealed)
-    assert (found.sealed, found.fault) == (2, "link 3 does not follow link 2: links were changed or reordered")
+    assert found.sealed == 2
+    # On SQLite the numbers between the last event and the made-up one are missed as well.
+    assert found.faults[:1] == (
+        "link 3 does not follow link 2: it was put in with event 50; what followed link 2 is link 4",
+    )
 
 
 def insert_event(connection: sa.Connection, event_id: int) -> None:
@@ -255,7 +264,7 @@ def test_an_event_slipped_in_below_the_seal_is_not_sealed(ledger: Ledger) -> Non
     with ledger.engine.begin() as connection:
         insert_event(connection, 0)
     assert seal(ledger) == 0
-    assert verify(ledger).fault == "event 0 was inserted among sealed ones"
+    assert verify(ledger).fault == ("event 0 was inserted: events are numbered from 1 (made.up of x)")
 
 
 def test_a_chain_cut_short_shows_as_unsealed(sealed: Ledger) -> None:
@@ -369,3 +378,31 @@ def test_reading_refuses_to_write(ledger: Ledger) -> None:
         reading.audit("test.happened", "n")
     write(ledger, "still works")
     assert len(events(ledger)) == 1
+
+
+def act(ledger: Ledger, **changes: Any) -> None:
+    fields: dict[str, Any] = {"by": " Ada ", "reason": "checked", "before": {"state": "A"}, "after": {"state": "B"}}
+    with ledger.transaction() as transaction:
+        transaction.audit_action("test.done", "invoice:1", **(fields | changes))
+
+
+def test_an_action_says_who_why_before_and_after(ledger: Ledger) -> None:
+    """The four things an auditor asks about what a person had done."""
+    act(ledger, approved_by="Grace", number="7")
+    [event] = events(ledger)
+    assert event["detail"] == {
+        "by": "Ada", "approved_by": "Grace", "reason": "checked", "before": {"state": "A"}, "after": {"state": "B"},
+        "number": "7",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes", [{"by": " "}, {"reason": ""}, {"approved_by": "ADA"}, {"approved_by": ""}, {"approved_by": " ada "}]
+)
+def test_an_action_without_a_name_a_reason_or_a_second_person_is_refused(
+    ledger: Ledger, changes: dict[str, Any]
+) -> None:
+    """An event that says nothing is no control; nothing is written then."""
+    with pytest.raises(LedgerError, match=r"goes on record only|two different people"):
+        act(ledger, **changes)
+    assert events(ledger) == []

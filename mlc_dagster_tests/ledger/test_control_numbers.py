@@ -12,8 +12,9 @@ from mlc_dagster.ledger import control_numbers
 from mlc_dagster.ledger.control_numbers import LARGEST, NumbersMoved, number_of
 from mlc_dagster.ledger.database import Ledger, LedgerError
 from mlc_dagster.ledger.schema_outbound import control_number
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.ledger.exporting import commit, new_file, open_feed
-from mlc_dagster_tests.ledger.population import race
+from mlc_dagster_tests.ledger.population import events, race
 
 PARTNER = "ZZ:US>ZZ:THEM/P"
 
@@ -68,7 +69,7 @@ def test_after_the_largest_number_comes_one(ledger: Ledger, file_id: int) -> Non
     """ISA13 has nine digits; zero is not used."""
     assert [number_of(serial) for serial in (1, LARGEST, LARGEST + 1, 2 * LARGEST + 1)] == [1, LARGEST, 1, 1]
     with ledger.transaction() as transaction:
-        control_numbers.jump(transaction, PARTNER, "group", LARGEST - 1, "test")
+        control_numbers.jump(transaction, PARTNER, "group", LARGEST - 1, BOTH)
     assert peek(ledger, 3) == [LARGEST, 1, 2]
     take(ledger, file_id, [LARGEST, 1, 2])
     assert peek(ledger) == [3]
@@ -90,18 +91,33 @@ def test_jumped_numbers_are_accounted_for(ledger: Ledger, file_id: int) -> None:
     """The ledger was restored from yesterday: what was used since is left out, with a reason."""
     take(ledger, file_id, [1])
     with ledger.transaction() as transaction:
-        control_numbers.jump(transaction, PARTNER, "group", 100, "ledger restored")
+        control_numbers.jump(transaction, PARTNER, "group", 100, BOTH)
     assert peek(ledger) == [102]
     take(ledger, file_id, [102])
     assert gaps(ledger) == []
 
 
-@pytest.mark.parametrize(("by", "reason"), [(0, "restored"), (-3, "restored"), (5, " ")])
-def test_a_jump_goes_forward_and_has_a_reason(ledger: Ledger, by: int, reason: str) -> None:
+@pytest.mark.parametrize("count", [0, -3])
+def test_a_jump_goes_forward(ledger: Ledger, count: int) -> None:
     """Backwards would use numbers twice."""
     with ledger.transaction() as transaction, pytest.raises(LedgerError):
-        control_numbers.jump(transaction, PARTNER, "group", by, reason)
+        control_numbers.jump(transaction, PARTNER, "group", count, BOTH)
     assert peek(ledger) == [1]
+
+
+def test_a_jump_tells_who_why_before_and_after(ledger: Ledger, file_id: int) -> None:
+    """Numbers that no file has are what a partner's auditor asks about."""
+    take(ledger, file_id, [1])
+    with ledger.transaction() as transaction:
+        control_numbers.jump(transaction, PARTNER, "group", 100, BOTH)
+    [event] = events(ledger, "control_number.jumped", f"partner:{PARTNER}")
+    assert event["detail"] == {
+        **BOTH.said,
+        "before": {"last": 1},
+        "after": {"last": 101},
+        "level": "group",
+        "left_out": 100,
+    }
 
 
 def test_a_lost_number_is_named(ledger: Ledger, file_id: int) -> None:

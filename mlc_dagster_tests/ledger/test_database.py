@@ -139,14 +139,6 @@ def began_at(ledger: Ledger) -> dt.datetime:
         return transaction.now
 
 
-def test_acting_as_changes_the_name_only(ledger: Ledger) -> None:
-    """An operator's command writes into the same ledger under his own name."""
-    with ledger.acting_as("alice").transaction() as transaction:
-        transaction.audit("test.happened", "x")
-    with ledger.reading() as reading:
-        assert reading.value(sa.select(schema.audit_event.c.actor)) == "alice"
-
-
 def test_the_actor_of_a_program_names_process_and_host() -> None:
     """Nobody asked for it by name, so at least it can be found."""
     assert "@" in default_actor()

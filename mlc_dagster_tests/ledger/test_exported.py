@@ -6,13 +6,15 @@ import pytest
 import sqlalchemy as sa
 
 from mlc_dagster.ledger import control_numbers, exported
+from mlc_dagster.ledger.approval import NotApproved
 from mlc_dagster.ledger.database import Ledger, LedgerError, Transaction
-from mlc_dagster.ledger.exported import FileState, LaterVersionWaits, NotApproved, WrongFileState
+from mlc_dagster.ledger.exported import FileState, LaterVersionWaits, WrongFileState
 from mlc_dagster.ledger.feeds import FeedBusy, FeedLost, feed_row, release_feed
 from mlc_dagster.ledger.known_versions import latest_versions, leftovers
 from mlc_dagster.ledger.schema import audit_event
 from mlc_dagster.ledger.schema_outbound import exported_file, exported_record
 from mlc_dagster.ledger.versions import Flag, SequenceMoved
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.ledger.exporting import FEED, commit, file_of, held_version, new_file, new_version, open_feed
 from mlc_dagster_tests.ledger.population import WINDOW, HandClock
 
@@ -37,16 +39,10 @@ STEPS: dict[str, Step] = {
     "mark_sent": sent,
     "mark_inferred": lambda transaction, key: exported.mark_inferred(transaction, key, "gone"),
     "mark_unknown": lambda transaction, key: exported.mark_unknown(transaction, key, "broke off"),
-    "arrived": lambda transaction, key: exported.settle_unknown(
-        transaction, key, arrived=True, by="ann", reason="they said so"
-    ),
-    "not_arrived": lambda transaction, key: exported.settle_unknown(
-        transaction, key, arrived=False, by="ann", reason="they said so"
-    ),
+    "arrived": lambda transaction, key: exported.settle_unknown(transaction, key, arrived=True, **BOTH.said),
+    "not_arrived": lambda transaction, key: exported.settle_unknown(transaction, key, arrived=False, **BOTH.said),
     "note_failure": lambda transaction, key: exported.note_failure(transaction, key, "refused"),
-    "note_resend": lambda transaction, key: exported.note_resend(
-        transaction, key, by="ann", reason="lost there", name="again.txt", server_key="SHA256:k"
-    ),
+    "rename_refused": lambda transaction, key: exported.rename_refused(transaction, key, "unsupported"),
     "abandon": given_up,
 }
 S = FileState
@@ -70,10 +66,11 @@ LEADS: dict[FileState, dict[str, FileState]] = {
         "mark_sent": S.SENT,
         "mark_inferred": S.INFERRED,
         "note_failure": S.RENAMING,
+        "rename_refused": S.PENDING,
     },
     S.UNKNOWN: {"arrived": S.SENT, "not_arrived": S.PENDING, "abandon": S.ABANDONED},
-    S.SENT: {"note_resend": S.SENT},
-    S.INFERRED: {"note_resend": S.INFERRED},
+    S.SENT: {},
+    S.INFERRED: {},
     S.ABANDONED: {},
 }
 
@@ -172,7 +169,7 @@ def test_totals_are_exact_text(ledger: Ledger, file_id: int) -> None:
 def test_giving_up_takes_two_people(ledger: Ledger, file_id: int) -> None:
     """One person alone could make a payment file vanish."""
     with ledger.transaction() as transaction, pytest.raises(NotApproved):
-        exported.abandon(transaction, file_id, by="Ann", approved_by=" ann", reason="wrong")
+        exported.abandon(transaction, file_id, by="Ann", approved_by=" ann@corp", reason="wrong layout")
     assert file_of(ledger, file_id)["state"] == "PENDING"
 
 
@@ -183,13 +180,31 @@ def test_giving_up_takes_a_reason(ledger: Ledger, file_id: int) -> None:
     assert file_of(ledger, file_id)["state"] == "PENDING"
 
 
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_word_about_an_unknown_outcome_takes_two_people(ledger: Ledger, file_id: int, arrived: bool) -> None:
+    """One person alone could make a file that never came count as sent, or send one twice."""
+    take(ledger, file_id, "begin_upload", "mark_unknown")
+    with ledger.transaction() as transaction, pytest.raises(NotApproved):
+        exported.settle_unknown(
+            transaction, file_id, arrived=arrived, by="ann", approved_by="Ann@corp", reason="the partner said so"
+        )
+    assert file_of(ledger, file_id)["state"] == "UNKNOWN"
+    take(ledger, file_id, "arrived" if arrived else "not_arrived")
+    [settled] = events(ledger, "export.settled")
+    assert {name: settled[name] for name in BOTH.said} == BOTH.said
+    assert (settled["before"], settled["after"]) == (
+        {"state": "UNKNOWN"},
+        {"state": "SENT" if arrived else "PENDING"},
+    )
+
+
 def test_giving_up_while_a_run_is_at_it_is_refused(ledger: Ledger, file_id: int) -> None:
     """Its bytes may be on the way this very second."""
     with ledger.transaction() as transaction, pytest.raises(FeedBusy):
-        exported.abandon(transaction, file_id, by="ann", approved_by="bob", reason="wrong")
+        exported.abandon(transaction, file_id, **BOTH.said)
     with ledger.transaction() as transaction:
         release_feed(transaction, FEED, 1)
-        exported.abandon(transaction, file_id, by="ann", approved_by="bob", reason="wrong")
+        exported.abandon(transaction, file_id, **BOTH.said)
     assert file_of(ledger, file_id)["state"] == "ABANDONED"
 
 
@@ -201,6 +216,16 @@ def test_giving_up_what_has_arrived_is_refused(ledger: Ledger, file_id: int) -> 
     with pytest.raises(WrongFileState):
         take(ledger, file_id, "abandon")
     assert record_states(ledger) == ["PENDING", "PENDING"]
+
+
+def test_what_has_arrived_is_not_taken_back_from_its_renaming(ledger: Ledger, file_id: int) -> None:
+    """Only its trigger was refused its name; the file itself must never be written a second time."""
+    take(ledger, file_id, "begin_upload", "begin_rename")
+    with ledger.transaction() as transaction:
+        transaction.execute(sa.update(exported_file).values(verified_by="size"))
+    with pytest.raises(WrongFileState):
+        take(ledger, file_id, "rename_refused")
+    assert file_of(ledger, file_id)["state"] == "RENAMING"
 
 
 def test_giving_up_voids_the_numbers_and_releases_the_records(ledger: Ledger, fence: int) -> None:

@@ -11,10 +11,8 @@ from mlc_dagster.ledger.files import (
     baseline,
     contact,
     list_sightings,
-    note_waiting,
     open_feed,
     record_sightings,
-    unsettle,
 )
 from mlc_dagster_tests.ledger.population import FEED, WINDOW, HandClock, add_window, events
 
@@ -137,31 +135,6 @@ def test_an_assigned_file_is_not_settled_again(ledger: Ledger, clock: HandClock)
     assert look(ledger, FILE) == []
     with ledger.reading() as reading:
         assert list_sightings(reading, FEED) == []
-
-
-def test_unsettle_begins_the_wait_anew_and_says_why(ledger: Ledger, clock: HandClock) -> None:
-    """A person who asks why a file is not taken gets an answer, at every later look too."""
-    look(ledger, FILE)
-    clock.advance(31)
-    with ledger.transaction() as transaction:
-        unsettle(transaction, FEED, FILE.path, "FILE_PARTIAL: no trailer")
-    assert look(ledger, FILE) == []
-    with ledger.reading() as reading:
-        [row] = list_sightings(reading, FEED)
-    assert row["note"] == "FILE_PARTIAL: no trailer"
-    clock.advance(30)
-    assert look(ledger, FILE) == [FILE]
-
-
-def test_the_note_goes_with_the_bytes_it_was_about(ledger: Ledger) -> None:
-    """A file that changed is no longer the one that was complained of."""
-    look(ledger, FILE)
-    with ledger.transaction() as transaction:
-        note_waiting(transaction, FEED, FILE.path, "marker missing")
-    look(ledger, Seen(FILE.path, 11, FILE.mtime))
-    with ledger.reading() as reading:
-        [row] = list_sightings(reading, FEED)
-    assert row["note"] is None
 
 
 def test_ten_thousand_known_files_cost_no_write(ledger: Ledger) -> None:

@@ -17,12 +17,12 @@ BESIDE = ("manifest", "trigger")
 
 
 @contextmanager
-def on_openssh(server: RealSshd, folder: Path) -> Generator[Partner]:
+def on_openssh(server: RealSshd, folder: Path, ledger_url: str | None = None) -> Generator[Partner]:
     """A partner on the given server, in a folder of its own, with another for temporary names beside it."""
     sftp = settings_for(server.host, server.port, server.username, server.fingerprint)
     sftp = sftp.model_copy(update={"directory": str(folder / "in")})
     (folder / "incoming").mkdir()
-    with partner(folder, folder / "in", sftp, SftpCredentials(private_key=server.private_key)) as found:
+    with partner(folder, folder / "in", sftp, SftpCredentials(private_key=server.private_key), ledger_url) as found:
         yield found
 
 
@@ -46,13 +46,13 @@ class Collector:
 
 
 @contextmanager
-def picking_up(folder: Path) -> Generator[Collector]:
-    """A partner whose server hands every file on at once."""
+def picking_up(folder: Path, ledger_url: str | None = None) -> Generator[Collector]:
+    """A partner whose server hands every file on at once; its ledger is a file unless told otherwise."""
     with FaultySftp(folder / "served") as server:
         (server.root / "in").mkdir()
         sftp = settings_for(server.host, server.port, server.username, server.fingerprint)
         sftp = sftp.model_copy(update={"directory": "/in"})
-        with partner(folder, server.root / "in", sftp, SftpCredentials(password=server.password)) as acme:
+        with partner(folder, server.root / "in", sftp, SftpCredentials(password=server.password), ledger_url) as acme:
             acme.upload(picked_up_at_once=True)
             collector = Collector(server, acme)
             server.faults.after_close = server.faults.after_rename = collector.take

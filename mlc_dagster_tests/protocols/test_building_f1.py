@@ -9,6 +9,7 @@ import pytest
 
 from mlc_dagster.ledger import control_numbers, exported, feeds
 from mlc_dagster_tests.exports.workshop import FEED, Workshop, invoice
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.protocols.dying_build import open_workshop
 
 EXPECTED = ["ISA 1\nGS  1\nNEW 1 v1 10 #1\nNEW 2 v1 20 #2\n", "ISA 2\nGS  2\nNEW 3 v1 30 #1\n"]
@@ -79,7 +80,7 @@ def test_f1_numbers_that_another_feed_took_are_not_used_again(bench: Workshop) -
         if not taken:
             with bench.ledger.transaction() as transaction:
                 taken.append(1)
-                control_numbers.jump(transaction, partner.key, "interchange", 1, "another feed")
+                control_numbers.jump(transaction, partner.key, "interchange", 1, BOTH)
 
     bench.writer.before_assembly = elsewhere
     assert bench.build().files == 2

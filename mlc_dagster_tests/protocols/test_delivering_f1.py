@@ -33,6 +33,13 @@ def acme(sshd: RealSshd, tmp_path: Path) -> Iterator[Partner]:
         yield found
 
 
+@pytest.fixture
+def acme_on_both(sshd: RealSshd, tmp_path: Path, ledger_url: str) -> Iterator[Partner]:
+    """The partner, with a ledger on SQLite and on PostgreSQL."""
+    with on_openssh(sshd, tmp_path, ledger_url) as found:
+        yield found
+
+
 def dies(acme: Partner, step: str, nth: int = 1) -> None:
     with DeliveryProcess(acme.place, at=step, nth=nth) as run:
         run.wait_killed()
@@ -87,16 +94,18 @@ def test_killed_before_a_step_of_direct_mode(acme: Partner, step: str, nth: int)
     next_run_delivers(acme)
 
 
-def test_killed_again_and_again(acme: Partner) -> None:
+def test_killed_again_and_again(acme_on_both: Partner) -> None:
     """Each run dies a step later than the one before; one file all the same."""
+    acme = acme_on_both
     acme.freeze("A.csv", CONTENT)
     for step in BY_RENAMING:
         dies(acme, step)
     next_run_delivers(acme)
 
 
-def test_the_second_file_dies(acme: Partner) -> None:
+def test_the_second_file_dies(acme_on_both: Partner) -> None:
     """What was sent before stays sent; what comes after waits its turn."""
+    acme = acme_on_both
     for name in ("A.csv", "B.csv", "C.csv"):
         acme.freeze(name, CONTENT + name.encode())
     dies(acme, "rename", 2)

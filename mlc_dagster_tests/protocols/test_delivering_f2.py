@@ -10,8 +10,9 @@ from mlc_dagster_tests.servers.partner import DeliveryProcess
 
 
 @pytest.fixture
-def collector(tmp_path: Path) -> Iterator[Collector]:
-    with picking_up(tmp_path) as found:
+def collector(tmp_path: Path, ledger_url: str) -> Iterator[Collector]:
+    """On both databases: who holds the feed is decided by their locks and clocks."""
+    with picking_up(tmp_path, ledger_url) as found:
         yield found
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from mlc_dagster.ledger.releases import NotReleasable, release_hold
 from mlc_dagster.ledger.schema import submission
 from mlc_dagster.stampli.steps import observe_step
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.protocols.intake import (
     align,
     bill,
@@ -51,7 +52,7 @@ UK: dict[str, Any] = {
 
 def _release(flow: Rehearsal, source_id: str, reason: str) -> None:
     with flow.ledger.transaction() as transaction:
-        release_hold(transaction, invoice_row(flow, source_id)["id"], reason, why="both are genuine")
+        release_hold(transaction, invoice_row(flow, source_id)["id"], reason, BOTH)
 
 
 def test_b2_a_crosswalk_changed_after_posting_maps_nothing_again(flow: Rehearsal) -> None:

@@ -215,7 +215,7 @@ def test_e2_a_changed_order_knows_what_the_partner_has(ledger: Ledger, tmp_path:
     bench.build()
     bench.read(order(7, "200"))
     bench.build()
-    bench.read(order(7, "200", status="CANCELED"))
+    bench.read(order(7, "200", canceled=True))
     bench.build()
     assert bench.texts() == ["NEW 7 v1 100 #1\n", "CHANGE 7 v2 200 was 100 #1\n", "CANCEL 7 v3 200 was 200 #1\n"]
 

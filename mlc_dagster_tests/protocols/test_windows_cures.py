@@ -3,6 +3,7 @@
 from mlc_dagster.ledger.releases import release_hold
 from mlc_dagster.ledger.windows import GenerationKind
 from mlc_dagster.stampli.steps import observe_step
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.protocols.intake import bill, deliver, invoice_row, posted_numbers, prove_books, verdict
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 
@@ -76,7 +77,7 @@ def test_d3_what_fusion_refused_is_not_sent_again_by_itself(flow: Rehearsal) -> 
     prove_books(flow, "N-1")
     # A person, who saw Fusion's text, may have it sent once more.
     with flow.ledger.transaction() as transaction:
-        release_hold(transaction, row["id"], row["reason"], why="terms will be set up")
+        release_hold(transaction, row["id"], row["reason"], BOTH)
     flow.process()
     assert flow.fusion.books.count("POST", "invoices") == sent + 1
     assert verdict(flow, "2") == "PARKED FUSION_REJECTED(AP-810302)"

@@ -28,6 +28,8 @@ class Faults:
     Attributes:
         latency: Seconds before each answer.
         frozen: While set, requests are read and never answered.
+        freeze_at: So many requests are answered, the next one never is, nor any other on its connection; then no more.
+        drop_at: So many requests are answered, the next one cuts its connection; then no more.
         freeze_after_names: READDIR answers nothing more after so many names; None never stops.
         fail_listing_after: The next listing fails after so many names, later ones do not. None never fails.
         no_sizes: Attributes tell no size.
@@ -48,10 +50,14 @@ class Faults:
         before_stat: Called with a path before each LSTAT.
         extra_names: Raw names that a listing shows besides the real ones.
         doubled_names: A listing shows each name twice.
+        no_signature_list: The server does not say which signatures of keys it verifies, as those before 2016.
+        questions: Asked one after the other at a login, in place of the password method; (text, shown while typed).
     """
 
     latency: float = 0.0
     frozen: threading.Event = field(default_factory=threading.Event)
+    freeze_at: int | None = None
+    drop_at: int | None = None
     freeze_after_names: int | None = None
     fail_listing_after: int | None = None
     no_sizes: bool = False
@@ -71,6 +77,8 @@ class Faults:
     before_stat: Callable[[Path], object] = lambda path: None
     extra_names: tuple[bytes, ...] = ()
     doubled_names: bool = False
+    no_signature_list: bool = False
+    questions: tuple[tuple[str, bool], ...] = ()
 
 
 class _Sftp(asyncssh.SFTPServer):
@@ -78,13 +86,24 @@ class _Sftp(asyncssh.SFTPServer):
         super().__init__(channel, chroot=os.fsencode(root))
         self._faults = faults
         self._opened = opened
+        self._stuck = False
 
     async def _misbehave(self) -> None:
-        if self._faults.frozen.is_set():
+        if self._is_turn_of("freeze_at"):
+            self._stuck = True
+        if self._is_turn_of("drop_at"):
+            self.connection.abort()
+        if self._stuck or self._faults.frozen.is_set():
             # Nobody ever sets it: the wait ends with the connection.
             await asyncio.Event().wait()
         if self._faults.latency:
             await asyncio.sleep(self._faults.latency)
+
+    def _is_turn_of(self, name: str) -> bool:
+        left: int | None = getattr(self._faults, name)
+        if left is not None:
+            setattr(self._faults, name, None if left == 0 else left - 1)
+        return left == 0
 
     def _attributes(self, found: os.stat_result) -> asyncssh.SFTPAttrs:
         attributes = asyncssh.SFTPAttrs.from_local(found)
@@ -186,19 +205,43 @@ class _Sftp(asyncssh.SFTPServer):
 
 
 class _Ssh(asyncssh.SSHServer):
-    def __init__(self, root: Path, faults: Faults, opened: list[str], logins: list[str]) -> None:
+    def __init__(self, root: Path, faults: Faults, opened: list[str], logins: list[str], answers: list[str]) -> None:
         self._logins = logins
+        self._answers = answers
+        self._asked = 0
         self._root = root
         self._faults = faults
         self._opened = opened
         self._sessions = 0
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        if self._faults.no_signature_list:
+            vars(conn)["_send_ext_info"] = lambda: None
 
     def begin_auth(self, username: str) -> bool:
         self._logins.append(username)
         return True
 
     def password_auth_supported(self) -> bool:
-        return True
+        return not self._faults.questions
+
+    def kbdint_auth_supported(self) -> bool:
+        return bool(self._faults.questions)
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        self._asked = 0
+        return self._next_question()
+
+    def _next_question(self) -> Any:
+        question = self._faults.questions[self._asked]
+        self._asked += 1
+        return ("", "", "", [question])
+
+    def validate_kbdint_response(self, username: str, responses: Any) -> Any:
+        self._answers.extend(responses)
+        if list(responses) != [PASSWORD]:
+            return False
+        return self._next_question() if self._asked < len(self._faults.questions) else True
 
     def validate_password(self, username: str, password: str) -> bool:
         return (username, password) == (USERNAME, PASSWORD)
@@ -216,12 +259,14 @@ class _Ssh(asyncssh.SSHServer):
 class FaultySftp:
     """``with FaultySftp(root) as server:`` serves ``root`` as ``/`` on ``server.port`` of 127.0.0.1.
 
-    Keyword arguments limit the algorithms that it offers, by asyncssh's names (``encryption_algs=["aes128-cbc"]``).
+    Keyword arguments are asyncssh's own: the algorithms that it offers (``encryption_algs=["aes128-cbc"]``), or
+    ``authorized_client_keys=FILE``.
 
     Attributes:
         faults: What goes wrong; nothing at first.
         fingerprint: ``SHA256:…`` of the host key.
         opened: Paths that were opened so far, in order: a file that is only listed must not be among them.
+        answers: What was answered to ``faults.questions``.
         logins: Users that tried to log in; empty means that no credential was sent.
     """
 
@@ -229,14 +274,15 @@ class FaultySftp:
     username = USERNAME
     password = PASSWORD
 
-    def __init__(self, root: Path, **algorithms: list[str]) -> None:
+    def __init__(self, root: Path, **options: Any) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root.resolve()
         self.faults = Faults()
         self.opened: list[str] = []
         self.logins: list[str] = []
+        self.answers: list[str] = []
         self.port = 0
-        self._algorithms = algorithms
+        self._options = options
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self.fingerprint: str = self._key.get_fingerprint()
         self._loop = asyncio.new_event_loop()
@@ -244,15 +290,28 @@ class FaultySftp:
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._connections: set[asyncssh.SSHServerConnection] = set()
 
+    def change_host_key(self, key: asyncssh.SSHKey | None = None) -> asyncssh.SSHKey:
+        """Another host key, a new one unless given, on the same port for whoever connects next; gives the former."""
+        return asyncio.run_coroutine_threadsafe(self._change_host_key(key), self._loop).result(10)
+
+    async def _change_host_key(self, key: asyncssh.SSHKey | None) -> asyncssh.SSHKey:
+        assert self._acceptor is not None
+        self._acceptor.close()
+        await self._acceptor.wait_closed()
+        former, self._key = self._key, key or asyncssh.generate_private_key("ssh-ed25519")
+        self.fingerprint = self._key.get_fingerprint()
+        self._acceptor = await self._listen()
+        return former
+
     async def _listen(self) -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
             self.host,
-            0,
-            server_factory=lambda: _Ssh(self.root, self.faults, self.opened, self.logins),
+            self.port,
+            server_factory=lambda: _Ssh(self.root, self.faults, self.opened, self.logins, self.answers),
             server_host_keys=[self._key],
             acceptor=self._connections.add,
             encoding=None,
-            **self._algorithms,
+            **self._options,
         )
 
     async def _close(self) -> None:

@@ -33,6 +33,7 @@ from mlc_dagster.ledger.schema_outbound import export_feed, exported_file
 from mlc_dagster.settings import AlertSettings, ExportSettings, Settings, SftpSettings
 from mlc_dagster.settings.exports import UploadSettings
 from mlc_dagster.sftp import SftpCredentials, open_session
+from mlc_dagster_tests.servers.ledgers import new_file
 
 FEED = "journals"
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
@@ -200,7 +201,7 @@ def partner(
     folder: Path, root: Path, sftp: SftpSettings, credentials: SftpCredentials, ledger_url: str | None = None
 ) -> Generator[Partner]:
     """A partner whose folder is empty."""
-    place = Place(folder, ledger_url or f"sqlite:///{folder / 'ledger.sqlite'}", sftp, credentials)
+    place = Place(folder, ledger_url or new_file(folder / "ledger.sqlite"), sftp, credentials)
     root.mkdir(parents=True, exist_ok=True)
     found = Partner(place, root)
     try:

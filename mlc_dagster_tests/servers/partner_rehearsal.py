@@ -30,10 +30,11 @@ from mlc_dagster.sandbox.sftp_accounts import SftpAccount
 from mlc_dagster.settings import Settings
 from mlc_dagster.settings_file import load_settings
 from mlc_dagster.vault import SecretResolver
+from mlc_dagster_tests.servers.configuration import fusion_part, keep_secret
+from mlc_dagster_tests.servers.ledgers import new_file
 
 BEHIND = dt.timedelta(days=1)
 """How far Fusion's clock is behind at first."""
-SEGMENTS = ["entity", "department", "account", "subAccount", "location", "future1"]
 
 
 def never_wait(seconds: float) -> None:
@@ -94,6 +95,11 @@ class PartnerRehearsal:
         outbound = self.outbound
         return closed_until(outbound, fusion_now(outbound))
 
+    def stand_still(self) -> None:
+        """Fusion's clock stands but for ``later``: no window is over by chance, between two ticks."""
+        moment = self.world.clock()
+        self.world.set_clock(lambda: moment)
+
     def read(self, source: str, *, until: dt.datetime | None = None, **how: Any) -> ReadReport:
         """Read a source up to the last window that is over."""
         outbound = self.outbound
@@ -141,26 +147,9 @@ def partner_account(sftp: SandboxSftp) -> dict[str, Any]:
 
 def write_config(folder: Path, fusion: FusionSandbox, sftp: SandboxSftp, start: dt.datetime) -> Path:
     """An mlc.yaml with one feed of journals; secrets in files beside it."""
-    for name, secret in (("fusion_secret", fusion.client_secret), ("partner_password", "partner-password")):
-        (folder / name).write_text(secret)
-        (folder / name).chmod(0o600)
+    keep_secret(folder, "partner_password", "partner-password")
     document: dict[str, Any] = {
-        "fusion": {
-            "base_url": fusion.base_url,
-            "token_url": fusion.token_url,
-            "client_id": fusion.client_id,
-            "client_secret": "file:fusion_secret",
-            "scope": fusion.scope,
-            "charts": {
-                "US1": {
-                    "ledgers": ["US Primary Ledger"],
-                    "segments": SEGMENTS,
-                    "natural_account": "account",
-                    "cost_center": "department",
-                }
-            },
-            "request_timeout": 5,
-        },
+        "fusion": fusion_part(folder, fusion, request_timeout=5),
         "exports": [
             {
                 "name": "journals",
@@ -180,9 +169,9 @@ def write_config(folder: Path, fusion: FusionSandbox, sftp: SandboxSftp, start: 
 
 @contextmanager
 def partner_rehearsal(
-    folder: Path, *, ledger_url: str | None = None, seed: Seed | None = None
+    folder: Path, *, ledger_url: str | None = None, seed: Seed | None = None, behind: dt.timedelta | None = None
 ) -> Iterator[PartnerRehearsal]:
-    """Start both remote sides; ``poll.start`` is the window in which Fusion's clock begins."""
+    """Start both remote sides; ``poll.start`` is the window in which Fusion's clock begins, ``behind`` ours."""
     inbox, acks = folder / "partner" / "inbound", folder / "partner" / "acks"
     inbox.mkdir(parents=True)
     acks.mkdir()
@@ -198,11 +187,11 @@ def partner_rehearsal(
         ) as sftp,
         dg.DagsterInstance.ephemeral() as instance,
     ):
-        fusion.world.move_clock(-BEHIND)
+        fusion.world.move_clock(-(BEHIND if behind is None else behind))
         now = fusion.world.clock()
         start = now.replace(minute=now.minute - now.minute % 15, second=0, microsecond=0)
         config = write_config(folder, fusion, sftp, start)
-        ledger = open_ledger(ledger_url or f"sqlite:///{folder / 'data' / 'ledger.sqlite'}")
+        ledger = open_ledger(ledger_url or new_file(folder / "data" / "ledger.sqlite"))
         try:
             yield PartnerRehearsal(folder, inbox, acks, fusion, sftp, config, ledger, instance)
         finally:

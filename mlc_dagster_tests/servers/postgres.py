@@ -26,7 +26,17 @@ from psycopg import sql
 USER = "postgres"
 START_SECONDS = 30.0
 INITDB_OPTIONS = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-SERVER_OPTIONS = ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200"]
+SERVER_OPTIONS = [
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "max_connections=200",
+    "max_wal_size=256MB",
+]
+MEMORY = Path("/dev/shm")
+ENOUGH_MEMORY = 2 << 30
+"""Free bytes from which on data are kept in memory: a database is then made in a tenth of the time."""
+_PREFIX = "mlc-postgres-"
 
 
 @dataclass(frozen=True)
@@ -113,15 +123,27 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
             return
 
 
+def _data_folder() -> Path:
+    """A new folder for data, in memory where there is enough; what killed test processes left there is removed."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ENOUGH_MEMORY:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+    for left in MEMORY.glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=MEMORY))
+
+
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
     """A server for as long as the block runs (0.8 s to start); durability is off, for nothing in it has to last."""
     # PostgreSQL refuses to run as root; `nobody` exists everywhere and owns nothing.
     user = "nobody" if os.geteuid() == 0 else None
     # Not pytest's folder: that one is closed to other users.
-    folder = Path(tempfile.mkdtemp(prefix="mlc-postgres-"))
-    data, log = folder / "data", folder / "log"
+    folder, memory = Path(tempfile.mkdtemp(prefix=_PREFIX)), _data_folder()
+    data, log = memory / "data", folder / "log"
     folder.chmod(0o755)
+    memory.chmod(0o755)
     data.mkdir(mode=0o700)
     if user is not None:
         shutil.chown(data, user)
@@ -158,3 +180,4 @@ def running_postgres() -> Iterator[PostgresServer]:
                 process.wait(timeout=START_SECONDS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(memory, ignore_errors=True)

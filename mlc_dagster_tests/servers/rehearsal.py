@@ -28,6 +28,8 @@ from mlc_dagster.stampli.steps import PostReport, ReceiveReport, ValidateReport,
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster.stampli.wiring import connect_inbound
 from mlc_dagster.vault import SecretResolver
+from mlc_dagster_tests.servers.configuration import fusion_part, keep_secret
+from mlc_dagster_tests.servers.ledgers import new_file
 
 
 class MovableClock:
@@ -154,35 +156,15 @@ COMPANIES: dict[str, Any] = {
 
 def write_config(folder: Path, fusion: FusionSandbox, sftp: SandboxSftp, **fusion_settings: Any) -> Path:
     """An mlc.yaml that points to both; secrets in files beside it."""
-    for name, secret in (("fusion_secret", fusion.client_secret), ("sftp_password", "sandbox-password")):
-        (folder / name).write_text(secret)
-        (folder / name).chmod(0o600)
+    waits = {"refused_wait": 0.2, "ambiguous_wait": 0.4, "request_timeout": 3}
     document: dict[str, Any] = {
-        "fusion": {
-            "base_url": fusion.base_url,
-            "token_url": fusion.token_url,
-            "client_id": fusion.client_id,
-            "client_secret": "file:fusion_secret",
-            "scope": fusion.scope,
-            "charts": {
-                "US1": {
-                    "ledgers": ["US Primary Ledger"],
-                    "segments": ["entity", "department", "account", "subAccount", "location", "future1"],
-                    "natural_account": "account",
-                    "cost_center": "department",
-                }
-            },
-            "refused_wait": 0.2,
-            "ambiguous_wait": 0.4,
-            "request_timeout": 3,
-            **fusion_settings,
-        },
+        "fusion": fusion_part(folder, fusion, **{**waits, **fusion_settings}),
         "stampli": {
             "sftp": {
                 "host": "127.0.0.1",
                 "port": sftp.port,
                 "username": "stampli",
-                "password": "file:sftp_password",
+                "password": keep_secret(folder, "sftp_password", "sandbox-password"),
                 "host_key": sftp.fingerprint,
                 "directory": "/outbound",
             },
@@ -215,7 +197,7 @@ def rehearsal(
         ) as sftp,
     ):
         config = write_config(folder, fusion, sftp, **fusion_settings)
-        ledger = open_ledger(ledger_url or f"sqlite:///{folder / 'data' / 'ledger.sqlite'}", clock=clock)
+        ledger = open_ledger(ledger_url or new_file(folder / "data" / "ledger.sqlite"), clock=clock)
         try:
             yield Rehearsal(folder, outbound, fusion, sftp, config, ledger, clock)
         finally:

@@ -85,8 +85,12 @@ class RealSshd:
 
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, host_keys: Sequence[KeyKind] = ("ed25519",)) -> None:
+    def __init__(
+        self, directory: Path, *, host_keys: Sequence[KeyKind] = ("ed25519",), options: Sequence[str] = ()
+    ) -> None:
+        """``options`` are lines of sshd_config that win over those below, such as ``Ciphers aes128-cbc``."""
         self.program = sshd_program()
+        self._options = options
         self.directory = directory.resolve()
         self.root = self.directory / "root"
         self.root.mkdir(parents=True, exist_ok=True)
@@ -122,6 +126,8 @@ class RealSshd:
 
     def _configuration(self) -> str:
         lines = [
+            # Of a keyword that is there twice, sshd takes the first.
+            *self._options,
             f"Port {self.port}",
             f"ListenAddress {self.host}",
             "AddressFamily inet",

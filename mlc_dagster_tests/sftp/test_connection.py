@@ -16,12 +16,15 @@ from mlc_dagster.sftp import (
     NoCommonAlgorithm,
     PinUnreadable,
     PollDeadlineExceeded,
+    QuestionAsked,
     SftpCredentials,
     SftpError,
     SftpTimeout,
     Unreachable,
+    offered_host_keys,
     open_session,
 )
+from mlc_dagster.sftp.keys import parse_pin
 from mlc_dagster_tests.servers.faulty_sftp import FaultySftp
 from mlc_dagster_tests.servers.sshd import KeyKind, RealSshd, new_private_key, public_line
 from mlc_dagster_tests.sftp.conftest import Served, settings_for
@@ -112,6 +115,69 @@ def test_a_wrong_password_is_permanent(sandbox: SandboxSftp) -> None:
         pass
     assert not caught.value.transient
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("question", ["Password: ", "(partner@bank) Password:", "partner's password"])
+def test_a_password_may_be_asked_for_as_a_question(faulty: FaultySftp, question: str) -> None:
+    """Servers with PAM often know the password by keyboard-interactive alone."""
+    faulty.faults.questions = ((question, False),)
+    settings = settings_for(faulty.host, faulty.port, faulty.username, faulty.fingerprint)
+    with open_session(settings, SftpCredentials(password=faulty.password)) as session:
+        assert session.server_key == faulty.fingerprint
+    assert faulty.answers == [faulty.password]
+
+
+@pytest.mark.parametrize(
+    ("questions", "asked", "answers"),
+    [
+        ((("Verification code: ", False),), "Verification code", 0),
+        ((("New password: ", False),), "New password", 0),
+        ((("Password: ", True),), "Password", 0),
+        ((("Password: ", False), ("Password again: ", False)), "Password again", 1),
+    ],
+    ids=["code", "new-password", "shown-on-screen", "a-second-one"],
+)
+def test_no_other_question_is_answered_with_the_password(
+    faulty: FaultySftp, questions: tuple[tuple[str, bool], ...], asked: str, answers: int
+) -> None:
+    """An expired account asks for a new password: answering would set the old one anew, or show it on a screen."""
+    faulty.faults.questions = questions
+    settings = settings_for(faulty.host, faulty.port, faulty.username, faulty.fingerprint)
+    with (
+        pytest.raises(QuestionAsked, match=asked) as caught,
+        open_session(settings, SftpCredentials(password=faulty.password)),
+    ):
+        pass
+    assert len(faulty.answers) == answers
+    assert not caught.value.transient
+    assert faulty.password not in str(caught.value)
+
+
+def test_all_keys_of_a_server_are_shown_without_a_login(sshd: RealSshd) -> None:
+    """A person compares them before anything is pinned; each line shown must itself serve as the pin."""
+    seen = len(sshd.log)
+    keys = offered_host_keys(sshd.host, sshd.port, 10)
+    assert [key.fingerprint for key in keys] == sshd.fingerprints
+    assert [key.known_hosts_line for key in keys] == sshd.known_hosts
+    assert [parse_pin(key.known_hosts_line).fingerprint for key in keys] == sshd.fingerprints
+    assert [line for line in sshd.log[seen:] if "Accepted" in line or "Failed" in line] == []
+
+
+def test_keys_of_a_server_that_speaks_weakly_are_shown_once_that_is_allowed(tmp_path: Path) -> None:
+    """The entry of an old partner is set up like any other: allow first, then look at the key."""
+    with RealSshd(tmp_path, host_keys=("rsa",), options=["HostKeyAlgorithms ssh-rsa"]) as server:
+        with pytest.raises(NoCommonAlgorithm):
+            offered_host_keys(server.host, server.port, 10)
+        [key] = offered_host_keys(server.host, server.port, 10, allow_algorithms=["ssh-rsa"])
+    assert (key.algorithm, key.fingerprint) == ("ssh-rsa", server.fingerprint)
+
+
+def test_looking_for_keys_has_an_end(silent_port: int) -> None:
+    """Somebody sits before the screen and waits."""
+    start = time.monotonic()
+    with pytest.raises(SftpError):
+        offered_host_keys("127.0.0.1", silent_port, 0.4)
+    assert time.monotonic() - start < 5
 
 
 def test_a_strange_key_is_refused(sshd: RealSshd) -> None:

@@ -90,12 +90,13 @@ def test_a_wrong_passphrase_is_named(form: PrivateFormat) -> None:
     ("text", "words"),
     [
         (public_line(new_private_key()), "public key"),
+        ("-----BEGIN RSA PUBLIC KEY-----\nMIIB\n-----END RSA PUBLIC KEY-----\n", "public key"),
         ("PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTYgen"),
         ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "certificate"),
         ("hunter2", "not a whole"),
         ("", "not a whole"),
     ],
-    ids=["public", "putty", "certificate", "password", "empty"],
+    ids=["public", "public-pkcs1", "putty", "certificate", "password", "empty"],
 )
 def test_what_is_no_private_key_is_named(text: str, words: str) -> None:
     """The usual mix-ups each get their own sentence."""

@@ -1,13 +1,21 @@
 """Resolved secrets do not reach a log line, whichever way they get into the record."""
 
+import base64
+import html
 import io
+import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote, quote_plus, urlencode
+from xml.sax.saxutils import escape as xml_escape
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
-from mlc_dagster.vault import MASK, RedactingFilter, SecretResolver, redact
+from mlc_dagster.vault import MASK, SecretResolver, guard_process, redact
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5v\nabc\n-----END OPENSSH PRIVATE KEY-----"
 
@@ -21,10 +29,10 @@ def resolver() -> SecretResolver:
 
 
 def logged(resolver: SecretResolver, write: Callable[[logging.Logger], None]) -> str:
-    """What a handler with the filter writes for the records that ``write`` makes."""
+    """What a handler writes, in a process that is guarded, of the records that ``write`` makes."""
+    guard_process(resolver)
     output = io.StringIO()
     handler = logging.StreamHandler(output)
-    handler.addFilter(RedactingFilter(resolver))
     logger = logging.Logger("redaction")  # noqa: LOG001  Not in the tree of loggers, so no other handler sees it.
     logger.addHandler(handler)
     write(logger)
@@ -71,3 +79,73 @@ def test_secret_inside_another_leaves_no_rest() -> None:
 def test_very_short_values_are_not_masked() -> None:
     """Masking "22" would turn every date and port of the log into stars, and tell what the secret is."""
     assert redact("port 22, 2026-02-22", {"22"}) == "port 22, 2026-02-22"
+
+
+@pytest.mark.parametrize("secret", ["hunter2 /+&ü", "p&ss\"w<rd>'é€1", "päss:wörd@host", "a%20b=c?d", "x'y\"z\\n"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        str,
+        quote,
+        partial(quote, safe=""),
+        quote_plus,
+        lambda secret: quote_plus(secret).replace("%2F", "%2f").replace("%2B", "%2b").replace("%C3%BC", "%c3%bc"),
+        json.dumps,
+        repr,
+        lambda secret: urlencode({"client_secret": secret}),
+        lambda secret: repr(secret.encode()),
+        lambda secret: json.dumps(json.dumps(secret)),
+        lambda secret: json.dumps(json.dumps(secret, ensure_ascii=False), ensure_ascii=False),
+        lambda secret: quote(quote(secret)),
+        lambda secret: quote_plus(quote_plus(secret)),
+        html.escape,
+        partial(html.escape, quote=False),
+        xml_escape,
+        lambda secret: html.escape(secret).encode("ascii", "xmlcharrefreplace").decode(),
+    ],
+)
+def test_every_written_form_is_masked(secret: str, written: Callable[[str], str]) -> None:
+    """A password travels in forms, addresses, JSON bodies and Python literals, and is quoted from there."""
+    shown = redact(f"<{written(secret)}>", {secret})
+    assert MASK in shown
+    assert not any(part in shown for part in (secret, quote(secret), quote_plus(secret)))
+
+
+@hypothesis.given(
+    # No character twice, and none that its neighbours have: what is left must not look like a part of it by chance.
+    secret=st.lists(st.characters(min_codepoint=0xC0, max_codepoint=0x2FF), min_size=4, unique=True).map("".join),
+    before=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=9),
+    after=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=9),
+    urlsafe=st.booleans(),
+)
+def test_base64_around_a_secret_is_masked(secret: str, before: str, after: str, urlsafe: bool) -> None:
+    """``Basic`` holds user:password: the password may begin at any of three places in the encoded text."""
+    encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
+    encoded = encode(f"{before}{secret}{after}".encode()).decode("ascii")
+    shown = redact(f"Authorization: Basic {encoded}", {secret})
+    assert MASK in shown
+    rest = shown.removeprefix("Authorization: Basic ").partition(MASK)
+    start = len(before.encode())
+    # Nothing of what is left decodes to any byte of the secret.
+    assert len(rest[0]) * 6 <= start * 8
+    assert len(rest[2].rstrip("=")) * 6 <= len(after.encode()) * 8 + 5
+
+
+def test_user_beside_the_password_stays_readable() -> None:
+    """Which account was refused is what a person needs to know."""
+    encoded = base64.b64encode(b"mlc_user:hunter2-long").decode()
+    shown = redact(f"Basic {encoded}", {"hunter2-long"})
+    assert base64.b64decode(shown.removeprefix("Basic ").partition(MASK)[0][:8]) == b"mlc_us"
+
+
+def test_password_inside_a_secret_address_is_masked_alone() -> None:
+    """Drivers and mail servers quote the password of an address, decoded."""
+    address = "postgresql+psycopg://mlc:hunt%40er2@db/ledger"
+    assert redact("bad password hunt@er2", {address}) == f"bad password {MASK}"
+
+
+def test_key_in_base64_and_escaped_is_masked() -> None:
+    """Secrets of Kubernetes are base64 of the whole file; JSON escapes its line ends."""
+    for shown in (base64.b64encode(KEY.encode()).decode(), json.dumps({"key": KEY}), repr(KEY)):
+        assert "b3BlbnNzaC1rZXktdjEAAAAABG5v" not in redact(shown, {KEY})
+        assert MASK in redact(shown, {KEY})

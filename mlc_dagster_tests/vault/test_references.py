@@ -1,14 +1,19 @@
 """Secrets come from where their reference says, or an error says why not; a value is never shown."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from mlc_dagster.vault import SecretError, SecretResolver, SecretText, resolve
-from mlc_dagster.vault.references import LARGEST_SECRET, _refuse_open_permissions
+from mlc_dagster.vault import SecretError, SecretResolver, SecretText
+from mlc_dagster.vault.secret_file import LARGEST_SECRET, refuse_open_permissions
+
+
+def resolve(reference: str, *, environ: Mapping[str, str], root: Path) -> str:
+    return SecretResolver(environ, root).resolve(reference)
 
 
 def secret_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -81,9 +86,9 @@ def test_file_open_to_its_group_is_read(tmp_path: Path) -> None:
 def test_secrets_mounted_by_an_orchestrator_may_be_readable_but_not_writable() -> None:
     """Docker mounts /run/secrets as 0444 and nobody can change that; a writable one is still wrong."""
     path = Path("/run/secrets/password")
-    _refuse_open_permissions("file:/run/secrets/password", path, 0o100444)
+    refuse_open_permissions("file:/run/secrets/password", path, 0o100444)
     with pytest.raises(SecretError, match="mode 0446"):
-        _refuse_open_permissions("file:/run/secrets/password", path, 0o100446)
+        refuse_open_permissions("file:/run/secrets/password", path, 0o100446)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -120,14 +125,6 @@ def test_file_that_is_not_text_shows_no_byte_of_itself(tmp_path: Path) -> None:
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("reference", ["store:fusion/client_secret", "vault:kv/fusion"])
-def test_encrypted_store_says_that_it_is_not_there_yet(tmp_path: Path, reference: str) -> None:
-    """The reference is valid in mlc.yaml, so the person must learn what to use instead."""
-    with pytest.raises(SecretError, match=r"not part of this version; use env:NAME or file:/path") as caught:
-        resolve(reference, environ={}, root=tmp_path)
-    assert reference in str(caught.value)
-
-
 @pytest.mark.parametrize("mistyped", ["hunter2", "pass:word", "env:pa$$word!", "STORE:hunter2"])
 def test_password_typed_in_place_of_a_reference_is_not_repeated(tmp_path: Path, mistyped: str) -> None:
     """Errors are logged and shown in the Dagster UI, which more people read than mlc.yaml."""
@@ -140,7 +137,7 @@ def test_password_typed_in_place_of_a_reference_is_not_repeated(tmp_path: Path, 
 @pytest.mark.parametrize("reference", ["", ":", "env:", ":NAME"])
 def test_reference_without_scheme_or_target_says_what_to_write(tmp_path: Path, reference: str) -> None:
     """A variable that was empty when mlc.yaml was filled in leaves such a rest."""
-    with pytest.raises(SecretError, match="write env:NAME or file:/path"):
+    with pytest.raises(SecretError, match="write store:name, env:NAME or file:/path"):
         resolve(reference, environ={"": "x"}, root=tmp_path)
 
 
@@ -170,3 +167,22 @@ def test_rotated_secret_is_picked_up_without_a_restart(tmp_path: Path) -> None:
     path.write_bytes(b"second-value")
     assert resolver.resolve("file:secret") == "second-value"
     assert resolver.values == {"first-value", "second-value"}
+
+
+def test_uses_are_counted_by_reference(tmp_path: Path) -> None:
+    """The audit trail tells which secrets a run used; the count tells a run's uses from those before it."""
+    resolver = SecretResolver({"A": "first-value", "B": "second-value"}, tmp_path)
+    for reference in ("env:A", "env:A", "env:B"):
+        resolver.resolve(reference)
+    assert resolver.uses == {"env:A": 2, "env:B": 1}
+
+
+def test_short_lived_values_are_remembered_and_forgotten_again(tmp_path: Path) -> None:
+    """A daemon is given a token every half minute for months; each log line is compared with all of them."""
+    resolver = SecretResolver({"PASSWORD": "a-lasting-password"}, tmp_path)
+    resolver.resolve("env:PASSWORD")
+    for number in range(1000):
+        resolver.register_passing([f"token-{number}"])
+    assert {"token-999", "token-998", "a-lasting-password"} <= resolver.values
+    assert "token-0" not in resolver.values
+    assert len(resolver.values) < 100

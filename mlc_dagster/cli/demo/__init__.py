@@ -26,10 +26,11 @@ def demo(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """See it work: an embedded Fusion, real SFTP, about twenty files, and the books compared to the cent.
+    """See it work: an embedded Fusion, real SFTP, about twenty files in and six out, the books compared to the cent.
 
     Needs no configuration and no network. Exit code 0 only when the files, our ledger and Fusion's own books agree.
     """
+    from mlc_dagster.cli.demo.outbound_story import BEHIND
     from mlc_dagster.cli.demo.screen import Screen
     from mlc_dagster.cli.demo.story import tell
 
@@ -37,10 +38,11 @@ def demo(
     screen = Screen(silent=as_json)
     # The instance of the demonstration is its own; one in use must not fill up with its runs.
     os.environ.pop("DAGSTER_HOME", None)
-    with _folder(keep) as folder, running_sandbox(folder) as sandbox:
+    with _folder(keep) as folder, running_sandbox(folder, feeds_from=BEHIND) as sandbox:
         screen.say(
-            "Approved Stampli invoices reach Oracle Fusion, exactly once. Everything here is real but the far ends: "
-            "files over SFTP, Dagster assets, HTTP. The sandbox plays Stampli's folder and Oracle Fusion."
+            "Approved Stampli invoices reach Oracle Fusion, exactly once; what changes in Fusion reaches a partner, "
+            "exactly once. Everything here is real but the far ends: files over SFTP, Dagster assets, HTTP. The "
+            "sandbox plays Stampli's folder, Oracle Fusion and the partner's folder."
         )
         told = tell(sandbox, screen)
     told["seconds"] = round(time.monotonic() - began, 1)
@@ -83,6 +85,6 @@ def _verdict(screen: "Screen", told: dict[str, Any], keep: Path | None) -> None:
     screen.say(f"{events} audit events sealed and verified; {requests} requests to Fusion, {posts} of them POSTs.")
     screen.say(f"{told['seconds']:.0f} seconds in all.")
     if keep is not None:
-        screen.say(f"Kept in {keep}: `mlc --config {keep}/mlc.yaml exceptions` (or `invoices list`, `files list`).")
+        screen.say(f"Kept in {keep}: `mlc --config {keep}/mlc.yaml exceptions` (or `invoices list`, `exports list`).")
         screen.say(f"Its far ends come up again with `mlc sandbox --dir {keep}`.")
     screen.say("Go on: `make dev` opens the Dagster UI on the sandbox; README.md says how to point it at real systems.")

@@ -1,7 +1,8 @@
-"""The demonstration's plot: real files over real SFTP through the Dagster assets into the embedded Fusion.
+"""The demonstration's plot: real files over real SFTP through the Dagster assets into the embedded Fusion, and back.
 
-What belongs here: the order of events and what is checked after each. Files are in ``files``, the books in
-``accounts``, the looks in ``screen``. Every step goes through what a user would run; nothing is staged.
+What belongs here: the order of events and what is checked after each; the way back is ``outbound_story``. Files are in
+``files``, the books in ``accounts``, the looks in ``screen``. Every step goes through what a user would run; nothing is
+staged.
 """
 
 import datetime as dt
@@ -24,11 +25,13 @@ from mlc_dagster.cli.demo.accounts import (
 )
 from mlc_dagster.cli.demo.files import DemoFiles, demo_files
 from mlc_dagster.cli.demo.growing import GrowingFile
+from mlc_dagster.cli.demo.outbound_story import BEHIND, OutboundStory
 from mlc_dagster.cli.demo.screen import Screen
 from mlc_dagster.cli.output import totals_text
 from mlc_dagster.cli.run import outcome_document, summary_lines
 from mlc_dagster.cli.sandbox_process import SandboxProcess
 from mlc_dagster.ledger import audit
+from mlc_dagster.ledger.approval import Decision
 from mlc_dagster.sandbox.exports import StampliExport
 from mlc_dagster.sandbox.samples import MISSING_SUPPLIER, MISSING_SUPPLIER_NAME, SampleFile
 from mlc_dagster.settings_file import load_settings
@@ -70,7 +73,8 @@ class Story:
         self.account = Account()
 
     def tell(self) -> Account:
-        """All of it."""
+        """All of it: into Fusion, and then out of it."""
+        self._sandbox.ask("/clock", {"seconds": -BEHIND.total_seconds()})
         self._first_contact()
         growing = self._send()
         try:
@@ -81,6 +85,10 @@ class Story:
         self._supplier()
         self._again(first.windows[0].window if first.windows else "")
         self._compare()
+        outbound = OutboundStory(self._sandbox, self._screen, self._instance, self._workplace)
+        self.account.facts["outbound"] = outbound.tell()
+        self.account.faults += outbound.faults
+        self._audit()
         return self.account
 
     def _first_contact(self) -> None:
@@ -89,10 +97,11 @@ class Story:
             self._put(old, age=dt.timedelta(days=40))
         stopped = self._poll("mlc run inbound")
         self.account.expect("the first contact did not stop", holds=stopped.first_contact is not None)
-        self._screen.command("mlc files baseline")
+        decision = Decision(by="demo", reason="posted by hand before go-live")
+        self._screen.command(f'mlc files baseline --by {decision.by} --reason "{decision.reason}"')
         with self._workplace.inbound(actor=operator()) as inbound:
             marked, _ = decide_first_contact(
-                inbound.ledger, inbound.open_session, inbound.stampli, inbound.profile, frozenset()
+                inbound.ledger, inbound.open_session, inbound.stampli, inbound.profile, frozenset(), decision
             )
         self._screen.quote(f"{marked} files marked as handled before go-live: never posted, and on record as such.")
         self.account.facts["baseline"] = marked
@@ -142,29 +151,32 @@ class Story:
         self._screen.heading("Three sets of books, to the smallest unit of every currency")
         books = self._sandbox.books()
         count, totals = self._files.expected()
-        with self._workplace.ledger() as ledger:
-            audit.seal(ledger)
-            trail = audit.verify(ledger)
-            with ledger.reading() as reading:
-                self.account.sides = {
-                    "the files say": Side(count, totals),
-                    "our ledger": ledger_side(reading),
-                    "Fusion's own books": books_side(books),
-                }
-                self.account.faults += faults_of(self.account.sides, books, reading)
-            states = self._states()
+        with self._workplace.ledger() as ledger, ledger.reading() as reading:
+            self.account.sides = {
+                "the files say": Side(count, totals),
+                "our ledger": ledger_side(reading),
+                "Fusion's own books": books_side(books),
+            }
+            self.account.faults += faults_of(self.account.sides, books, reading)
+        states = self._states()
         left = sorted(number for number, state in states.items() if state == "PARKED")
         expected = sorted(number for number in self._files.parked_at_end() if number in states)
         self.account.expect(f"parked are {left} instead of {expected}", holds=left == expected)
+        self.account.facts |= {"parked": left, "duplicates_in_fusion": books["duplicates"]}
+        self._screen.compare(self.account.sides)
+
+    def _audit(self) -> None:
+        """Both halves are told: the trail is sealed and walked, and what Fusion saw of us is counted."""
+        with self._workplace.ledger() as ledger:
+            audit.seal(ledger)
+            trail = audit.verify(ledger)
+        books = self._sandbox.books()
         self.account.expect(f"the audit trail does not hold: {trail.fault}", holds=trail.fault is None)
         self.account.facts |= {
-            "parked": left,
-            "duplicates_in_fusion": books["duplicates"],
             "audit_events_sealed": trail.sealed,
             "requests_to_fusion": books["requests"],
             "posts": books["posts"],
         }
-        self._screen.compare(self.account.sides)
 
     def _put(self, sample: SampleFile, *, age: dt.timedelta = dt.timedelta(0)) -> Path:
         path = self._export.send(sample.content, company_id=sample.company_id, age=age)

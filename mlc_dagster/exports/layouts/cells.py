@@ -192,6 +192,8 @@ def values_of(field: Field, document: Document) -> Sequence[Any]:
         return (attrgetter(field.attribute)(document),)
     if field.family == "segment":
         return document.segments(field.attribute)
+    if field.family == "status":
+        return document.statuses(field.level)
     objects = document.objects(field.level)
     if field.family == "derived":
         return [derived(line, field.attribute) for line in objects]
@@ -226,7 +228,7 @@ class RecordPlan:
             else:
                 self._others.append((index, cell.field))
         self._levels = [
-            (level, [index for index, _ in entries], _reader([attribute for _, attribute in entries]))
+            (level, [(index, attrgetter(attribute)) for index, attribute in entries])
             for level, entries in levels.items()
         ]
         self._fixed: dict[int, str] = {}
@@ -242,10 +244,10 @@ class RecordPlan:
         for (index, memo, lasting), value in zip(self._memos, self._read_shared(document), strict=True):
             text = memo.get(value) if lasting else None
             result[index] = self._once(index, memo, value, document, counts) if text is None else text
-        for level, indexes, reader in self._levels:
-            read = zip(*map(reader, document.objects(level)), strict=True)
-            for index, values in zip(indexes, read, strict=True):
-                result[index] = makes[index](values, document, counts)
+        for level, readers in self._levels:
+            objects = document.objects(level)
+            for index, reader in readers:
+                result[index] = makes[index](list(map(reader, objects)), document, counts)
         for index, field in self._others:
             result[index] = makes[index](values_of(field, document), document, counts)
         return result

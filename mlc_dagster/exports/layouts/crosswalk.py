@@ -56,6 +56,9 @@ def read_codes(text: str, *, source_file: str) -> dict[str, str]:
     problems: list[str] = []
     try:
         names = rows.fieldnames or []
+        twice = [name for name in ("fusion", "partner") if list(names).count(name) > 1]
+        if twice:
+            raise LayoutError(source_file, [f"line 1: the column {', '.join(twice)} is there twice; leave one"])
         if "fusion" not in names or "partner" not in names:
             raise LayoutError(source_file, [f"line 1: has the columns {list(names)}; it needs fusion and partner"])
         for row in rows:

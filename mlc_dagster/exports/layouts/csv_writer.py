@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from mlc_dagster.exports.layouts.cells import Cell, Make, RecordPlan, Texts
 from mlc_dagster.exports.layouts.documents import Document
@@ -19,7 +19,7 @@ from mlc_dagster.exports.layouts.frames import FileFacts, Template
 from mlc_dagster.exports.layouts.model import CsvLayout, FrameRecord
 from mlc_dagster.exports.layouts.numbers import quick_texts, styled
 from mlc_dagster.exports.layouts.tabular import COPY_BYTES, Prepared, TabularWriter, each_currency
-from mlc_dagster.exports.writing import Frame, Part
+from mlc_dagster.exports.writing import ByteSink, Frame, Part
 
 LINE_ENDINGS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -146,6 +146,14 @@ class _Quoting:
             return self._unquoted(cell, joined, texts, token, counts, document)
         if not self._needs_quotes(joined) and "" not in texts and (not token or token not in texts):
             return [token if text is None else text for text in texts] if absent else cast("list[str]", texts)
+        quote, marks = self._quote, [mark for mark in self._marks if mark in joined]
+        if len(marks) in (1, 2) and not absent and "" not in texts and (not token or token not in texts):
+            # Written out: this is where the time goes, and mostly one or two marks are all there are.
+            first, second, *_ = (*marks, marks[-1])
+            return [
+                quote + text.replace(quote, quote + quote) + quote if first in text or second in text else text
+                for text in cast("list[str]", texts)
+            ]
         return [
             token if text is None else self._quoted(text) if text in ("", token) or self._needs_quotes(text) else text
             for text in texts
@@ -296,7 +304,7 @@ class CsvWriter(TabularWriter):
         stretches = (repeat(column, rows) if isinstance(column, str) else column for column in merged)
         return end.join(map(delimiter.join, zip(*stretches, strict=True))) + end
 
-    def assemble(self, parts: Sequence[Part], frame: Frame, target: BinaryIO) -> None:
+    def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Byte order mark, header, column names, bodies, trailer."""
         layout = self._layout
         facts = self._facts(parts, frame)
@@ -311,12 +319,12 @@ class CsvWriter(TabularWriter):
         self._write_records(self._trailer, facts, target)
 
     def _write_records(
-        self, records: Sequence[tuple[bool, list[Template]]], facts: FileFacts, target: BinaryIO
+        self, records: Sequence[tuple[bool, list[Template]]], facts: FileFacts, target: ByteSink
     ) -> None:
         for per_currency, templates in records:
             for own in each_currency(facts, per_currency=per_currency):
                 self._write([template.render(own) for template in templates], target)
 
-    def _write(self, cells: Sequence[str], target: BinaryIO) -> None:
+    def _write(self, cells: Sequence[str], target: ByteSink) -> None:
         line = self._layout.delimiter.join(self._quoting.of_frame(cell) for cell in cells) + self._line_end
         target.write(line.encode(self._layout.encoding))

@@ -13,13 +13,13 @@ from operator import attrgetter
 from typing import Any, cast
 
 from mlc_dagster.exports.balance import STATISTICAL
-from mlc_dagster.exports.layouts.fields import COMBINATIONS, LEVELS, ROWS, Field
+from mlc_dagster.exports.layouts.fields import COMBINATIONS, LEVELS, ORDER_STATUSES, ROWS, Field
 from mlc_dagster.exports.writing import DocumentHeld, Version
-from mlc_dagster.fusion.records import Journal, JournalLine
+from mlc_dagster.fusion.records import Journal, JournalLine, OrderStatus
 from mlc_dagster.money import difference, minor_units
 from mlc_dagster.settings.fusion import ChartSettings
 
-_SPLITS_KEPT = 200_000
+_currency_of = attrgetter("currency")
 
 
 class _Absent:
@@ -32,28 +32,34 @@ class _Absent:
 _ABSENT = _Absent()
 
 
-class Splits(dict[str, list[str]]):
-    """Account combinations of one chart, split; each is split once."""
+class Splits:
+    """How account combinations of one chart are split."""
 
     def __init__(self, name: str, chart: ChartSettings) -> None:
-        super().__init__()
         self.name = name
         self.chart = chart
         self.position = {segment: index for index, segment in enumerate(chart.segments)}
 
-    def __missing__(self, combination: str) -> list[str]:
-        parts = combination.split(self.chart.delimiter)
-        if len(parts) != len(self.chart.segments):
-            raise DocumentHeld(
-                "SEGMENTS",
-                f"account combination {combination!r} has {len(parts)} segments and chart {self.name} "
-                f"{len(self.chart.segments)} ({self.chart.delimiter.join(self.chart.segments)}); "
-                f"correct fusion.charts.{self.name} in mlc.yaml",
-            )
-        if len(self) >= _SPLITS_KEPT:
-            self.clear()
-        self[combination] = parts
-        return parts
+    def segments(self, combinations: Sequence[str | None]) -> list[Sequence[str | None]]:
+        """One column per segment; absent where there is no combination. Raises DocumentHeld (SEGMENTS)."""
+        delimiter, count = self.chart.delimiter, len(self.chart.segments)
+        present = [combination for combination in combinations if combination is not None]
+        for combination in present:
+            if combination.count(delimiter) != count - 1:
+                parts = combination.count(delimiter) + 1
+                raise DocumentHeld(
+                    "SEGMENTS",
+                    f"account combination {combination!r} has {parts} segments and chart {self.name} "
+                    f"{count} ({delimiter.join(self.chart.segments)}); correct fusion.charts.{self.name} in mlc.yaml",
+                )
+        if not present:
+            return [combinations] * count
+        # One split for all: every combination has as many segments as the chart.
+        parts = delimiter.join(present).split(delimiter)
+        columns: list[Sequence[str | None]] = [parts[position::count] for position in range(count)]
+        if len(present) == len(combinations):
+            return columns
+        return [_with_gaps(column, combinations) for column in columns]
 
     def index_of(self, attribute: str) -> int | None:
         """Position of a segment or of ``chart.…``; None where the chart has none."""
@@ -62,6 +68,12 @@ class Splits(dict[str, list[str]]):
             segment = role.get(attribute, self.chart.natural_account)
             return None if segment is None else self.position[segment]
         return self.position.get(attribute)
+
+
+def _with_gaps(column: Sequence[str | None], combinations: Sequence[str | None]) -> Sequence[str | None]:
+    """The column of the combinations that are there, spread over all rows."""
+    values = iter(column)
+    return [None if combination is None else next(values) for combination in combinations]
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class Document:
         self.position, self.feed, self.layout_name, self.layout_version = about
         self._charts = charts
         self._row = row
-        self._split: list[list[str] | None] | None = None
+        self._split: list[Sequence[str | None]] | None = None
         self.skipped = 0
         self.first_row = 0
         """Of a chunk: where it begins in the document, from 0."""
@@ -125,7 +137,7 @@ class Document:
         self.currency: str | None = getattr(self.content, "currency", None)
         """Of its amounts; None where the source has none."""
         lines = self.content.lines if isinstance(self.content, Journal) else ()
-        self._mixed = not {line.currency for line in lines} <= {None, self.currency}
+        self._mixed = not set(map(_currency_of, lines)) <= {None, self.currency}
 
     def _rows(self, childless: str) -> dict[str, Sequence[Any]]:
         source = self.version.read.source
@@ -164,6 +176,15 @@ class Document:
         """The record behind each row, at that level."""
         return self.levels[level]
 
+    def statuses(self, level: str) -> Sequence[str | None]:
+        """Fusion's status code of each row's line or schedule, as it was when the order was read."""
+        objects = self.levels[level]
+        if not isinstance(self.status, OrderStatus):
+            return [None] * len(objects)
+        codes, key = ORDER_STATUSES[level]
+        known: dict[int, str] = getattr(self.status, codes)
+        return [known.get(getattr(each, key)) for each in objects]
+
     def currencies(self, field: Field) -> str | list[str | None] | None:
         """Currency of an amount field: one for all rows, or one per row."""
         own = self.currency
@@ -177,7 +198,7 @@ class Document:
         ledger: str | None = cast("Journal", self.content).ledger_currency
         return [STATISTICAL if line.currency == STATISTICAL else ledger for line in lines] if self._mixed else ledger
 
-    def segments(self, attribute: str) -> list[str | None]:
+    def segments(self, attribute: str) -> Sequence[str | None]:
         """One segment of each row's account combination. Raises DocumentHeld."""
         chart = self._charts.for_content(self.content)
         if attribute == "chart.name":
@@ -187,9 +208,9 @@ class Document:
             return [None] * len(self.levels[self._row])
         if self._split is None:
             path = COMBINATIONS[self.version.read.source, self._row]
-            combinations = map(attrgetter(path), self.levels[self._row])
-            self._split = [None if combination is None else chart[combination] for combination in combinations]
-        return [None if parts is None else parts[index] for parts in self._split]
+            combinations = list(map(attrgetter(path), self.levels[self._row]))
+            self._split = chart.segments(combinations)
+        return self._split[index]
 
     def chunk(self, start: int, end: int) -> "Document":
         """Some of its rows, as a document of their own; what belongs to the whole stays as it is."""

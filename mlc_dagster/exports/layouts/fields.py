@@ -32,7 +32,7 @@ class Field:
     attribute: str
     """Of the level's record; a path from ``documents.Document`` where the value is the document's."""
     money: Money | None = None
-    family: Literal["record", "segment", "derived"] = "record"
+    family: Literal["record", "segment", "derived", "status"] = "record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,12 @@ DERIVED: Mapping[str, tuple[Kind, Money | None]] = {
 }
 """Of journal lines: D or C, the amount on that side, and debit minus credit."""
 
+ORDER_STATUSES: Mapping[str, tuple[str, str]] = {
+    "line": ("lines", "line_id"),
+    "schedule": ("schedules", "schedule_id"),
+}
+"""Where ``OrderStatus`` has the codes of a level, and which attribute of its records they are found by."""
+
 CHART_FIELDS = ("chart.natural_account", "chart.cost_center", "chart.balancing", "chart.name")
 
 _FRAME_ONLY = ("file.sequence", "file.created", "file.rows", "file.documents")
@@ -167,7 +173,12 @@ def catalogue(source: str, row: str) -> dict[str, Field]:
             for entry in _record_fields("status", "status", records.InvoiceStatus)
         ]
     if source == "purchase_orders":
-        fields.append(Field("order.canceled", "document", "flag", "content.canceled"))
+        fields.append(Field("order.status", "document", "text", "status.code"))
+        fields += [
+            Field(f"{level}.status", level, "text", level, None, "status")
+            for level in ROWS[source][row]
+            if level in ORDER_STATUSES
+        ]
     if source == "journals" and row == "line":
         fields += [Field(name, "line", kind, name, money, "derived") for name, (kind, money) in DERIVED.items()]
     if (source, row) in COMBINATIONS:

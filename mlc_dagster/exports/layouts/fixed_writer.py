@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import repeat
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from mlc_dagster.exports.layouts.cells import Cell, Make, RecordPlan, Texts
 from mlc_dagster.exports.layouts.documents import Document
@@ -20,7 +20,7 @@ from mlc_dagster.exports.layouts.frames import FileFacts, Template
 from mlc_dagster.exports.layouts.model import FixedColumn, FixedFrameRecord, FixedWidthLayout
 from mlc_dagster.exports.layouts.numbers import number_texts, quick_implied
 from mlc_dagster.exports.layouts.tabular import COPY_BYTES, Prepared, TabularWriter, each_currency, unencodable
-from mlc_dagster.exports.writing import Frame, Part
+from mlc_dagster.exports.writing import ByteSink, Frame, Part
 
 SEPARATORS = {"crlf": "\r\n", "lf": "\n", "nel": "\x85", "none": ""}
 _NEW_LINES = ("\r", "\n", "\x85", "\x0b", "\x0c", "\u2028", "\u2029")
@@ -305,7 +305,7 @@ class FixedWidthWriter(TabularWriter):
         stretches = (repeat(texts, rows) if isinstance(texts, str) else texts for texts in merged if texts != "")
         return "".join(map("".join, zip(*stretches, strict=True)))
 
-    def assemble(self, parts: Sequence[Part], frame: Frame, target: BinaryIO) -> None:
+    def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Header, bodies, trailer. Raises LayoutError where a total or count is longer than its column."""
         facts = self._facts(parts, frame)
         self._write_frame(self._layout.header, facts, target)
@@ -314,7 +314,7 @@ class FixedWidthWriter(TabularWriter):
                 shutil.copyfileobj(body, target, COPY_BYTES)
         self._write_frame(self._layout.trailer, facts, target)
 
-    def _write_frame(self, records: Sequence[FixedFrameRecord], facts: FileFacts, target: BinaryIO) -> None:
+    def _write_frame(self, records: Sequence[FixedFrameRecord], facts: FileFacts, target: ByteSink) -> None:
         for record in records:
             for own in each_currency(facts, per_currency=record.per == "currency"):
                 text = ""

@@ -73,8 +73,16 @@ def quick_texts(values: Sequence[Decimal | None], places: int | None, absent: st
         if places is None:
             texts = [absent if value is None else str(value) for value in values]
         else:
-            unit, quantize = _UNITS[places], Decimal.quantize
-            texts = [absent if value is None else str(quantize(value, unit, None, _EXACT)) for value in values]
+            unit, quantize, mark = _UNITS[places], Decimal.quantize, slice(-places - 1, -places or None)
+            # Most have their decimals already: a look at where the mark stands is cheaper than making them so.
+            texts = [
+                absent
+                if value is None
+                else text
+                if (text := str(value))[mark] == "."
+                else str(quantize(value, unit, None, _EXACT))
+                for value in values
+            ]
     except (Inexact, InvalidOperation):
         return None
     joined = "".join(texts)

@@ -18,7 +18,10 @@ from mlc_dagster.exports.layouts.fixed_writer import end_of
 from mlc_dagster.exports.layouts.loading import Layout, open_writer
 from mlc_dagster.exports.layouts.model import Column, CsvLayout, FixedColumn, FixedWidthLayout
 from mlc_dagster.exports.writing import Change, DocumentHeld, Frame, Part, Rendered, Version, Writer
+from mlc_dagster.exports.x12.checks import Inspection, check_interchange, check_segments
+from mlc_dagster.exports.x12.envelope import ENVELOPE
 from mlc_dagster.exports.x12.layout import X12Layout
+from mlc_dagster.exports.x12.writer import X12Writer
 from mlc_dagster.fusion.records import Read
 from mlc_dagster.settings.exports import ExportSettings
 from mlc_dagster.settings.fusion import ChartSettings
@@ -35,7 +38,7 @@ class Preview:
     text: str
     """The content decoded for people; EBCDIC files without separators are shown a record per line."""
     checks: tuple[str, ...]
-    """One line per check that passed: ``record 4711: 3 rows, …``."""
+    """One line per check that passed, with how often it was made: ``SE01 counts the segments: 2``."""
     mapping: tuple[str, ...]
     """One line per column or element: source field, target, form."""
     problems: tuple[str, ...]
@@ -62,6 +65,7 @@ def preview(
     problems: list[str] = []
     groups: dict[str, _Group] = {}
     counts: Counter[str] = Counter()
+    sure: Counter[str] = Counter()
     latest = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     for read in reads:
         latest = max(latest, read.last_update_date or latest)
@@ -79,14 +83,30 @@ def preview(
         counts.update(rendered.counts)
         totals = ", ".join(f"{name} {amount:f}" for name, amount in rendered.totals.items())
         checks.append(f"record {read.record_id}: {rendered.rows} rows{f'; {totals}' if totals else ''}")
+        if isinstance(writer, X12Writer):
+            name, made_sure_of = writer.checks(version)
+            sure.update(f"{name}: {check}" for check in made_sure_of)
+    checks += [f"{check}: {count}" for check, count in sure.items()]
     checks += [f"replaced {what}: {count}" for what, count in sorted(counts.items())]
     content = b""
     try:
         content = _assembled(writer, {name: group for name, group in groups.items() if group.bodies}, feed.name, latest)
     except LayoutError as error:
         problems += error.problems
+    if isinstance(layout.document, X12Layout) and content:
+        for inspection in _inspections(layout.document, content):
+            checks += inspection.passed
+            problems += inspection.problems
     text = _for_people(layout, content)
-    return Preview(content, text, tuple(checks), tuple(_mapping(layout)), tuple(problems))
+    return Preview(content, text, tuple(checks), tuple(_mapping(layout, writer)), tuple(problems))
+
+
+def _inspections(layout: X12Layout, content: bytes) -> list[Inspection]:
+    """What the finished bytes say: the writer's own rules once more, without the writer."""
+    envelopes = check_interchange(content)
+    if envelopes.problems:
+        return [envelopes]
+    return [envelopes, check_segments(content, layout.rules.standard, layout.style.characters.allowed)]
 
 
 def _assembled(writer: Writer, groups: Mapping[str, _Group], feed: str, at: dt.datetime) -> bytes:
@@ -126,10 +146,10 @@ def _for_people(layout: Layout, content: bytes) -> str:
     return "\n".join(text[start : start + length] for start in range(0, len(text), length))
 
 
-def _mapping(layout: Layout) -> list[str]:
+def _mapping(layout: Layout, writer: Writer) -> list[str]:
     document = layout.document
     if isinstance(document, X12Layout):
-        return _x12_mapping(document)
+        return _x12_mapping(document, writer) if isinstance(writer, X12Writer) else []
     lines: list[str] = []
     for place, columns in (
         ("document_header", document.document_header),
@@ -149,18 +169,17 @@ def _mapping(layout: Layout) -> list[str]:
     return lines
 
 
-def _x12_mapping(layout: X12Layout) -> list[str]:
-    """What the layout itself says of sets, elements, parties, references and dates; the rest is the set's own."""
+def _x12_mapping(layout: X12Layout, writer: X12Writer) -> list[str]:
+    """Every element: of the envelope, of the product's own segments and of the layout's."""
     lines = [f"{change.value} -> {name}" for change, name in layout.sets.items()]
-    for segment, elements in layout.overrides.items():
-        lines += [f"{origin.name} -> {segment} {element}" for element, origin in elements.items()]
-    for party in layout.parties:
-        named = [origin.name for origin in (party.name, party.number) if origin is not None]
-        lines.append(f"{', '.join(named)} -> N1 {party.entity}")
-    lines += [f"{reference.number.name} -> REF {reference.qualifier}" for reference in layout.references]
-    lines += [f"{reference.number.name} -> REF {reference.qualifier} (lines)" for reference in layout.line_references]
-    lines += [f"{dated.field.name} -> DTM {dated.qualifier}" for dated in layout.dates]
-    return lines + [f"{dated.field.name} -> line id {dated.qualifier}" for dated in layout.line_ids]
+    lines += [f"{source} -> {target}" for source, target in ENVELOPE]
+    for name, elements in writer.filled().items():
+        for filled in elements:
+            element = filled.element
+            marks = [element.form, *(["required"] if element.mandatory else []), *(["text"] if element.text else [])]
+            of = f" of {filled.of}" if "*" in filled.of else ""
+            lines.append(f"{name}: {filled.source} -> {filled.target}{of} ({', '.join(marks)})")
+    return lines
 
 
 def _origin(column: Column | FixedColumn) -> str:

@@ -21,8 +21,10 @@ from mlc_dagster.fusion.records import (
     OrderDistribution,
     OrderLine,
     OrderSchedule,
+    OrderStatus,
     PurchaseOrder,
     Read,
+    Status,
     SupplierPlace,
     SupplierRecord,
 )
@@ -64,7 +66,7 @@ def _account(chart: ChartSettings, natural: str, cost_center: str = "200") -> st
     return chart.delimiter.join(known.get(segment, "000") for segment in chart.segments)
 
 
-def _read(source: str, fusion_id: int, content: Content, status: InvoiceStatus | None = None) -> Read:
+def _read(source: str, fusion_id: int, content: Content, status: Status | None = None) -> Read:
     return Read(
         source=source,
         record_id=content.record_id,
@@ -236,7 +238,6 @@ def _order_line(
         ship_to_code="DEN",
         requested_delivery=_DAY + dt.timedelta(days=14),
         destination_type="EXPENSE",
-        status="OPEN",
         distributions=(distribution,),
     )
     return OrderLine(
@@ -250,15 +251,13 @@ def _order_line(
         uom="Each",
         price=D(price),
         ordered=D(amount),
-        status="OPEN",
         schedules=(schedule,),
     )
 
 
-def _orders(chart: ChartSettings) -> Sequence[tuple[int, PurchaseOrder]]:
+def _orders(chart: ChartSettings) -> Sequence[tuple[int, PurchaseOrder, OrderStatus]]:
     supplies = _account(chart, "60520")
     common: dict[str, Any] = {
-        "status": "OPEN",
         "legal_entity": "US1 Legal Entity",
         "business_unit": "US1 Business Unit",
         "requisitioning_bu": "US1 Business Unit",
@@ -273,34 +272,39 @@ def _orders(chart: ChartSettings) -> Sequence[tuple[int, PurchaseOrder]]:
         "order_date": _DAY,
         "payment_terms": "Net 30",
     }
-    return [
-        (
-            300100032345671,
-            PurchaseOrder(
-                header_id=300100032345671,
-                number="US164815",
-                description="Desk lamps, 2nd floor",
-                ordered=D(1250),
-                total=D(1250),
-                lines=(
-                    _order_line(1, supplies, "Desk lamp, black", "8", "125", "1000", "LAMP-BK"),
-                    _order_line(2, supplies, 'Bulb 5" E27', "100", "2.5", "250", None),
-                ),
-                **common,
+    orders = [
+        PurchaseOrder(
+            header_id=300100032345671,
+            number="US164815",
+            description="Desk lamps, 2nd floor",
+            ordered=D(1250),
+            total=D(1250),
+            lines=(
+                _order_line(1, supplies, "Desk lamp, black", "8", "125", "1000", "LAMP-BK"),
+                _order_line(2, supplies, 'Bulb 5" E27', "100", "2.5", "250", None),
             ),
+            **common,
         ),
-        (
-            300100032345672,
-            PurchaseOrder(
-                header_id=300100032345672,
-                number="US164816",
-                ordered=D("59.97"),
-                total=D("59.97"),
-                lines=(_order_line(3, supplies, "Cable 3 m", "3", "19.99", "59.97", "CABLE-3"),),
-                **common,
-            ),
+        PurchaseOrder(
+            header_id=300100032345672,
+            number="US164816",
+            ordered=D("59.97"),
+            total=D("59.97"),
+            lines=(_order_line(3, supplies, "Cable 3 m", "3", "19.99", "59.97", "CABLE-3"),),
+            **common,
         ),
     ]
+    return [(order.header_id, order, _open(order)) for order in orders]
+
+
+def _open(order: PurchaseOrder) -> OrderStatus:
+    """Nothing received, nothing billed."""
+    schedules = (schedule for line in order.lines for schedule in line.schedules)
+    return OrderStatus(
+        code="OPEN",
+        lines={line.line_id: "OPEN" for line in order.lines},
+        schedules={schedule.schedule_id: "OPEN" for schedule in schedules},
+    )
 
 
 def _suppliers(_: ChartSettings) -> Sequence[tuple[int, SupplierRecord]]:

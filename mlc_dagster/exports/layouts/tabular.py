@@ -7,14 +7,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 from mlc_dagster.exports.layouts.cells import Cell, Make, RecordPlan
 from mlc_dagster.exports.layouts.documents import Charts, Document
 from mlc_dagster.exports.layouts.encodings import encoder, first_unencodable
 from mlc_dagster.exports.layouts.frames import DeclaredTotal, FileFacts, check_scales, document_totals
 from mlc_dagster.exports.layouts.model import Tabular
-from mlc_dagster.exports.writing import DocumentHeld, Frame, LayoutIdentity, Part, Rendered, Version
+from mlc_dagster.exports.writing import ByteSink, DocumentHeld, Frame, LayoutIdentity, Part, Rendered, Version
 
 COPY_BYTES = 64 * 1024
 """Copied at once from a body to the file; larger pieces cost page faults."""
@@ -70,7 +69,7 @@ class TabularWriter(ABC):
         return {}
 
     @abstractmethod
-    def assemble(self, parts: Sequence[Part], frame: Frame, target: BinaryIO) -> None:
+    def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Write the whole file: header, bodies, trailer."""
 
     @abstractmethod

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from mlc_dagster.bounded_yaml import BoundedLoader
 from mlc_dagster.exports.layouts.errors import LayoutError
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  As yaml has it.
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: ARG002, FBT001, FBT002
@@ -26,7 +27,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice", key_node.start_mark
                 )
-            result[key] = self.construct_object(value_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
+            result[key] = self.construct_object(value_node, deep=True)
         return result
 
 

@@ -3,9 +3,13 @@
 Belongs here: what the answer says. Does not: which file it answers, and what follows (``acknowledging``).
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from mlc_dagster.exports.x12.reading import Found, NotX12, broken, read_segments
+from mlc_dagster.exports.x12.reading import Found, NotX12, broken, read_segments, shown
+from mlc_dagster.visible import visible
 
 __all__ = ["Answer997", "NotX12", "read_997"]
 
@@ -38,6 +42,13 @@ class Answer997:
         return self.code not in ("A", "E", "P")
 
 
+MOST_ANSWERS = 100_000
+"""Verdicts in one file; a day's documents are some thousand."""
+_MOST_ERRORS = 100
+"""Errors kept of one verdict; partners list a few."""
+_ERROR_LENGTH = 100
+_CODE = re.compile(r"[A-Z0-9]{1,10}")
+_SET_CONTROL = re.compile(r"[A-Za-z0-9._-]{1,20}")
 _ENDS = ("AK5", "IK5")
 _SEGMENT_ERRORS = ("AK3", "IK3")
 _ELEMENT_ERRORS = ("AK4", "IK4")
@@ -106,7 +117,7 @@ class _Reader:
 
     def _close(self, segment: Found) -> None:
         if self._about is None or segment.number_at(2) != self._about.interchange_control:
-            raise broken(segment.place, f"IEA02 {segment[2]!r} is not the interchange's number")
+            raise broken(segment.place, f"IEA02 {shown(segment[2])} is not the interchange's number")
         if self._is_answer:
             raise broken(segment.place, "the answer has no SE; the file is cut off")
         self._about = None
@@ -116,21 +127,33 @@ class _Reader:
             raise broken(segment.place, "stands outside of an interchange")
         return self._about
 
+    def _note(self, error: str) -> None:
+        if len(self._errors) < _MOST_ERRORS:
+            self._errors.append(error)
+
     def _interchange(self, segment: Found) -> None:
         note = segment[5]
         answer = replace(
             self._current(segment),
             group_control=segment.number_at(1),
             code=_code(segment, 4),
-            errors=(note,) if note and note.strip("0") else (),
+            errors=_errors([note]) if note.strip("0") else (),
         )
+        self._answer(answer, segment)
+
+    def _answer(self, answer: Answer997, segment: Found) -> None:
+        if len(self._answers) == MOST_ANSWERS:
+            raise broken(segment.place, f"the file has more than {MOST_ANSWERS} verdicts")
         self._answers.append(answer)
 
     def _verdict(self, segment: Found) -> None:
         name = segment.name
         if name == "AK1":
             self._group = replace(
-                self._current(segment), group_code=segment[1], group_control=segment.number_at(2), kind="group"
+                self._current(segment),
+                group_code=_matching(segment, 1, _CODE, "code of a group"),
+                group_control=segment.number_at(2),
+                kind="group",
             )
         elif name in ("AK2", *_SEGMENT_ERRORS, *_ELEMENT_ERRORS, *_ENDS, "AK9"):
             if self._group is None:
@@ -140,28 +163,47 @@ class _Reader:
     def _detail(self, segment: Found, group: Answer997) -> None:
         name = segment.name
         if name == "AK2":
-            self._set = replace(group, set_id=segment[1], set_control=segment[2].strip(), kind="set")
+            self._set = replace(
+                group,
+                set_id=_matching(segment, 1, _CODE, "kind of a transaction set"),
+                set_control=_matching(segment, 2, _SET_CONTROL, "control number"),
+                kind="set",
+            )
             self._errors = []
         elif name == "AK9":
-            errors = tuple(code for code in segment.elements[5:] if code)
-            self._answers.append(replace(group, code=_code(segment, 1), errors=errors))
+            self._answer(replace(group, code=_code(segment, 1), errors=_errors(segment.elements[5:])), segment)
             self._group = self._set = None
         elif self._set is None:
             raise broken(segment.place, "comes before AK2")
         elif name in _SEGMENT_ERRORS:
-            codes = " ".join(code for code in segment.elements[4:] if code)
-            self._errors.append(f"{segment[1]} at {segment[2]}: {codes}".rstrip(": "))
+            codes = " ".join(_errors(segment.elements[4:]))
+            self._note(f"{segment[1]} at {segment[2]}: {codes}".rstrip(": "))
         elif name in _ELEMENT_ERRORS:
             value = f" ({segment[4]})" if segment[4] else ""
-            self._errors.append(f"element {segment[1].split(segment.component)[0]}: {segment[3]}{value}")
+            self._note(f"element {segment[1].split(segment.component)[0]}: {segment[3]}{value}")
         else:
             codes = [code for code in segment.elements[2:] if code]
-            self._answers.append(replace(self._set, code=_code(segment, 1), errors=(*self._errors, *codes)))
+            errors = _errors([*self._errors, *codes])
+            self._answer(replace(self._set, code=_code(segment, 1), errors=errors), segment)
             self._set = None
+
+
+def _errors(texts: Iterable[str]) -> tuple[str, ...]:
+    """What a partner says, fit for people and databases: a few texts of bounded length, nothing unseen."""
+    return tuple(visible(text[:_ERROR_LENGTH]) for text in islice((text for text in texts if text), _MOST_ERRORS))
+
+
+def _matching(segment: Found, position: int, pattern: re.Pattern[str], what: str) -> str:
+    value = segment[position].strip()
+    if pattern.fullmatch(value) is None:
+        raise broken(segment.place, f"element {position} is {shown(value)}, which is no {what}")
+    return value
 
 
 def _code(segment: Found, position: int) -> str:
     code = segment[position].strip().upper()
     if code not in ("A", "E", "P", "R", "M", "W", "X"):
-        raise broken(segment.place, f"element {position} is {segment[position]!r}, which is no verdict (A, E, P, R)")
+        raise broken(
+            segment.place, f"element {position} is {shown(segment[position])}, which is no verdict (A, E, P, R)"
+        )
     return code

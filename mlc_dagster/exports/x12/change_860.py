@@ -6,18 +6,16 @@ Belongs here: comparing two versions line by line. A change of texts, dates or a
 from collections.abc import Iterable
 from decimal import Decimal
 
-import msgspec
-
 from mlc_dagster.exports.writing import Change, DocumentHeld, Version
 from mlc_dagster.exports.x12.accounts import Accounts
 from mlc_dagster.exports.x12.headings import ZERO, Pen
-from mlc_dagster.exports.x12.orders import OrderParts, Quantified, open_lines
+from mlc_dagster.exports.x12.orders import CHECKS, OrderParts, Quantified, open_lines
 from mlc_dagster.fusion.records import OrderLine, PurchaseOrder
 
 
 def what_happened(before: OrderLine, after: OrderLine) -> str | None:
     """Key of ``change_codes``; None where the partner has the line as it is."""
-    if _without_status(before) == _without_status(after):
+    if before == after:
         return None
     same_quantity = before.quantity == after.quantity
     same_price = before.price == after.price
@@ -32,17 +30,6 @@ def what_happened(before: OrderLine, after: OrderLine) -> str | None:
     return "quantity_up" if after.quantity > before.quantity else "quantity_down"
 
 
-def _without_status(line: OrderLine) -> OrderLine:
-    """A line as the partner sees it: Fusion's statuses move on their own (open, received, closed)."""
-    schedules = tuple(
-        schedule
-        if schedule.status in (None, "CANCELED", "CANCELLED")
-        else msgspec.structs.replace(schedule, status=None)
-        for schedule in line.schedules
-    )
-    return msgspec.structs.replace(line, status=None, schedules=schedules)
-
-
 def _texts(line: OrderLine) -> tuple[object, ...]:
     """What is neither quantity nor price."""
     return (line.number, line.kind, line.item, line.supplier_item, line.description, line.category, line.uom)
@@ -50,6 +37,9 @@ def _texts(line: OrderLine) -> tuple[object, ...]:
 
 class ChangeDocument:
     """Writes the segments between ST and SE."""
+
+    order = ("BCH", "CUR", "REF", "PER", "ITD", "DTM", "N9", "MSG", "N1", "POC", "PID", "SCH", "CTT", "AMT")
+    checks = (*CHECKS, "the order has the number that the partner knows")
 
     def __init__(self, pen: Pen, accounts: Accounts) -> None:
         self._rules = pen.rules
@@ -70,7 +60,7 @@ class ChangeDocument:
             "POC",
             {
                 "line": "line.number",
-                "change": "change",
+                "change": "change_codes",
                 "quantity": "line.quantity",
                 "left": "line.quantity",
                 "unit": "line.uom",
@@ -113,7 +103,7 @@ class ChangeDocument:
         amounts = [self._parts.quantified(order, line).amount for line in open_lines(order)]
         total = ZERO if canceled else self._parts.total(order, amounts)
         out += self._parts.ending(order, len(changes), quantities, total)
-        return out, {f"ordered {order.currency or 'XXX'}": total}
+        return out, self._parts.control_total(order, total)
 
     def _changed(
         self, order: PurchaseOrder, before: PurchaseOrder | None

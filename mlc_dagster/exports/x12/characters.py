@@ -60,6 +60,11 @@ class Tally:
     def add(self, what: str, count: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + count
 
+    @property
+    def total(self) -> int:
+        """Of all counts; it only grows while a document is written."""
+        return sum(self.counts.values())
+
     def clear(self) -> None:
         if self.counts:
             self.counts = {}
@@ -78,11 +83,11 @@ class Characters:
     def allowed(self) -> frozenset[str]:
         return frozenset(_EXTENDED if self.character_set == "extended" else _BASIC) - frozenset(self.reserved)
 
-    def pattern(self, shortest: int, longest: int) -> re.Pattern[str]:
-        """Matches data of these lengths that needs no repair and does not end in a space."""
+    def pattern(self, shortest: int, longest: int) -> str:
+        """Of data of these lengths that needs no repair and does not end in a space."""
         inner = "".join(re.escape(character) for character in sorted(self.allowed))
         last = "".join(re.escape(character) for character in sorted(self.allowed - {" "}))
-        return re.compile(f"[{inner}]{{{max(shortest, 1) - 1},{longest - 1}}}[{last}]")
+        return f"[{inner}]{{{max(shortest, 1) - 1},{longest - 1}}}[{last}]"
 
     def stranger(self, value: str) -> str | None:
         """The first character that may not be sent."""

@@ -6,6 +6,7 @@ Types as in the standard: AN, ID, N0 and N2 (implied decimals, no point), R (poi
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -38,6 +39,11 @@ class Element:
     """Free text, which may be repaired and cut; other AN elements are keys and never changed."""
     movable: bool = False
     """A key that may go into a REF when it is too long."""
+
+    @property
+    def form(self) -> str:
+        """Type and lengths, such as ``AN 1/22``."""
+        return f"{self.type} {self.shortest}/{self.longest}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,20 @@ def stand_in(key: str, longest: int) -> str:
     return f"{key[: longest - 9].rstrip()}-{hashlib.sha256(key.encode()).hexdigest()[:8].upper()}"
 
 
+def element_text(element: Element, style: Style) -> str:
+    """Pattern of ``str`` of a value that can be sent as it is; dates as their digits.
+
+    What does not match may be good all the same, or become so: 10.00, N2, a text with a line break.
+    """
+    if element.type in ("AN", "ID"):
+        return style.characters.pattern(element.shortest, element.longest)
+    if element.type == "N0":
+        return f"(?:0|[1-9][0-9]{{0,{element.longest - 1}}})"
+    if element.type == "R" and element.shortest == 1:
+        return f"(?!-0(?![.]))(?![-.0-9]{{{element.longest + 1}}})-?(?:0|[1-9][0-9]*)(?:[.][0-9]*[1-9])?"
+    return f"[0-9]{{{element.longest}}}" if element.type == "DT" else "(?!)"
+
+
 def formatting(element: Element, place: Place, style: Style, tally: Tally) -> Format:
     """The function that writes this element's values; it raises DocumentHeld and counts in ``tally``."""
     if element.type == "AN":
@@ -106,7 +126,7 @@ def formatting(element: Element, place: Place, style: Style, tally: Tally) -> Fo
 
 
 def _text(element: Element, place: Place, style: Style, tally: Tally) -> Format:
-    clean = style.characters.pattern(element.shortest, element.longest).fullmatch
+    clean = re.compile(element_text(element, style)).fullmatch
 
     def write(value: str) -> str:
         if clean(value):
@@ -125,7 +145,7 @@ def _text(element: Element, place: Place, style: Style, tally: Tally) -> Format:
 
 
 def _key(element: Element, place: Place, style: Style, tally: Tally) -> Format:
-    clean = style.characters.pattern(element.shortest, element.longest).fullmatch
+    clean = re.compile(element_text(element, style)).fullmatch
     moves = element.movable and style.key_too_long == "ref"
 
     def write(value: str) -> str:
@@ -134,11 +154,12 @@ def _key(element: Element, place: Place, style: Style, tally: Tally) -> Format:
         if not value:
             return ""
         if (character := style.characters.stranger(value)) is not None:
-            raise place.held(
-                "CHARACTER",
-                f"{shown(value)} has {character!r}, which is a delimiter or outside of the"
-                f" {style.characters.character_set} character set; choose other delimiters or correct it in Fusion",
+            what = (
+                "a delimiter; give the layout other delimiters: that do not occur in it"
+                if character in style.characters.reserved
+                else f"outside of the {style.characters.character_set} character set; correct it in Fusion"
             )
+            raise place.held("CHARACTER", f"{shown(value)} has {character!r}, which is {what}")
         if value.endswith(" "):
             raise place.held("CHARACTER", f"{shown(value)} ends in a space, which receivers drop; correct it in Fusion")
         if len(value) < element.shortest:
@@ -157,7 +178,7 @@ def _key(element: Element, place: Place, style: Style, tally: Tally) -> Format:
 
 
 def _code(element: Element, place: Place, style: Style) -> Format:
-    clean = style.characters.pattern(element.shortest, element.longest).fullmatch
+    clean = re.compile(element_text(element, style)).fullmatch
     known = {""}
 
     def write(value: str) -> str:

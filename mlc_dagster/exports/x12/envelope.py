@@ -15,6 +15,21 @@ from mlc_dagster.settings.exports import PartnerSettings
 ISA_LENGTH = 106
 LAST_NUMBER = 999_999_999
 
+ENVELOPE = (
+    ("partner.sender", "ISA05, ISA06; GS02 unless partner.group_sender is given"),
+    ("partner.receiver", "ISA07, ISA08; GS03 unless partner.group_receiver is given"),
+    ("time of writing", "ISA09, ISA10, GS04, GS05 (in time_zone)"),
+    ("standard", "ISA12; GS08 with industry"),
+    ("interchange control number", "ISA13, IEA02"),
+    ("partner.acknowledgement_requested", "ISA14"),
+    ("partner.usage", "ISA15"),
+    ("delimiters", "ISA11 (from 005010 on), ISA16 and byte 106"),
+    ("group control number", "GS06, GE02"),
+    ("place in the group", "ST02, SE02"),
+    ("counts", "SE01 segments, GE01 sets, IEA01 groups"),
+)
+"""What fills the envelopes, for people: source and elements."""
+
 
 class EnvelopeUnusable(ValueError):
     """The partner's ids or the numbers do not fit an envelope."""

@@ -5,14 +5,15 @@ Belongs here: segments that look the same in several sets. Does not: the order o
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
+from operator import attrgetter
 from typing import Any
 
 from mlc_dagster.exports.writing import DocumentHeld
 from mlc_dagster.exports.x12.characters import Tally
 from mlc_dagster.exports.x12.elements import EXACT, is_scale_two, plain_number
-from mlc_dagster.exports.x12.layout import Reference, X12Layout
+from mlc_dagster.exports.x12.layout import Party, Reference, X12Layout
 from mlc_dagster.exports.x12.segments import PAIRS, segments
-from mlc_dagster.exports.x12.shapes import Shape
+from mlc_dagster.exports.x12.shapes import REMEMBERED, Filled, Shape
 from mlc_dagster.exports.x12.sources import Scope, as_text, translated
 from mlc_dagster.money import minor_units
 from mlc_dagster.money import total as sum_of
@@ -34,6 +35,7 @@ class Pen:
         self.splits = self.style.text_too_long == "split"
         self.delimiters = layout.delimiters
         self._segments = segments(layout.rules.standard)
+        self._shown: list[Shape] = []
 
     def shape(
         self,
@@ -43,9 +45,15 @@ class Pen:
         constants: Mapping[str, str] | None = None,
         only_with: str | None = None,
         settable: bool = True,
+        shown: bool = True,
     ) -> Shape:
-        """A segment writer; ``settable``: the layout's own elements apply."""
-        return Shape(
+        """A segment writer.
+
+        Args:
+            settable: the layout's own elements apply.
+            shown: people see it in ``filled``; of several that differ in their last elements only, one is enough.
+        """
+        made = Shape(
             self._segments[segment],
             fields,
             style=self.style,
@@ -55,6 +63,16 @@ class Pen:
             overrides=self.layout.overrides.get(segment) if settable else None,
             only_with=only_with,
         )
+        if shown:
+            self._shown.append(made)
+        return made
+
+    def filled(self, order: Sequence[str]) -> list[Filled]:
+        """The elements of all segments that are named in ``order``, in that order."""
+        shapes = [shape for shape in self._shown if shape.name in order]
+        return [
+            filled for shape in sorted(shapes, key=lambda each: order.index(each.name)) for filled in shape.filled()
+        ]
 
     def pieces(self, text: str, longest: int) -> Sequence[str]:
         """Free text for a segment that may be repeated: in pieces where the layout splits, else whole."""
@@ -77,28 +95,25 @@ class Pen:
 class Headings:
     """Segments above and beside the lines."""
 
-    def __init__(self, pen: Pen, root: str) -> None:
+    def __init__(self, pen: Pen, root: str, *, currency: str = "currency", due: str | None = None) -> None:
+        """Make ready.
+
+        Args:
+            root: first part of the document's paths, such as ``invoice``.
+            currency: attribute whose value ``currency`` is given.
+            due: field whose value ``terms`` is given as due date; None where the document has none.
+        """
         self._pen = pen
+        self._has_due = due is not None
         rules = pen.rules
         layout = pen.layout
         self._currency = pen.shape(
-            "CUR", {"currency": f"{root}.currency"}, constants={"entity": rules.currency_entity or "BY"}
+            "CUR", {"currency": f"{root}.{currency}"}, constants={"entity": rules.currency_entity or "BY"}
         )
-        self._parties = [
-            (
-                party,
-                pen.shape(
-                    "N1",
-                    {
-                        "name": party.name.name if party.name else "no name",
-                        "qualifier": "qualifier",
-                        "number": party.number.name if party.number else "no number",
-                    },
-                    constants={"entity": party.entity},
-                ),
-            )
-            for party in layout.parties
-        ]
+        self._parties = [(party, self._party(party)) for party in layout.parties if party.name or party.number]
+        named = [origin for party in layout.parties for origin in (party.name, party.number) if origin is not None]
+        self._who = attrgetter(*(origin.attribute or "" for origin in named)) if named else None
+        self._known_parties: dict[Any, tuple[str, ...]] = {}
         self._references = {
             level: [(reference, self._reference(reference)) for reference in references]
             for level, references in ((0, layout.references), (1, layout.line_references))
@@ -107,13 +122,14 @@ class Headings:
             "REF",
             {"number": "moved key", "description": "moved key"},
             constants={"qualifier": rules.account_qualifier},
+            shown=pen.style.key_too_long == "ref",
         )
         self._terms = pen.shape(
             "ITD",
             {
                 "type": "crosswalk terms",
                 "basis": "crosswalk terms",
-                "net_due": f"{root}.due_date",
+                **({"net_due": due} if due else {}),
                 "net_days": "crosswalk terms",
                 "description": f"{root}.payment_terms",
             },
@@ -123,31 +139,60 @@ class Headings:
             for dated in layout.dates
         ]
         self._note_number = pen.shape(
-            "N9", {"description": "notes"}, constants={"qualifier": "ZZ", "number": "NOTE"}, settable=False
+            "N9",
+            {},
+            constants={"qualifier": "ZZ", "number": "NOTE"},
+            settable=False,
+            shown=rules.notes,
         )
-        self._note = pen.shape("MSG", {"text": f"{root}.description"}, only_with="text")
-        self._count = pen.shape("CTT", {"lines": "lines", "hash": "hash_total"})
-        self._ids = [(pair.qualifier, pair.field.value) for pair in layout.line_ids]
+        self._note = pen.shape(
+            "MSG", {"text": f"{root}.description"}, only_with="text", shown=rules.notes and root == "order"
+        )
+        self._count = pen.shape("CTT", {"lines": "number of lines", "hash": f"hash_total {rules.hash_total}"})
+        self._ids = [(pair.qualifier, pair.field.level, pair.field.reader()) for pair in layout.line_ids]
         self._longest_number = segments(rules.standard)["REF"].element(2).longest
 
+    def _party(self, party: Party) -> Shape:
+        fields = {"name": party.name.name} if party.name else {}
+        if party.number:
+            fields |= {"qualifier": repr(party.qualifier), "number": party.number.name}
+        return self._pen.shape("N1", fields, constants={"entity": party.entity})
+
     def _reference(self, reference: Reference) -> Shape:
-        described = reference.description.name if reference.description else "description"
-        return self._pen.shape(
-            "REF",
-            {"number": reference.number.name, "description": described},
-            constants={"qualifier": reference.qualifier},
-        )
+        fields = {"number": reference.number.name}
+        if reference.description:
+            fields["description"] = reference.description.name
+        return self._pen.shape("REF", fields, constants={"qualifier": reference.qualifier})
 
     def currency(self, scope: Scope, code: str | None) -> Iterable[str]:
         return (self._currency.again(scope, code),) if code else ()
 
-    def parties(self, scope: Scope) -> Iterable[str]:
+    def parties(self, scope: Scope) -> Sequence[str]:
         """N1 segments in the layout's order, without those of which nothing is known."""
+        if self._who is None:
+            return ()
+        # Many documents are between the same parties.
+        key = self._who(scope[0])
+        known = self._known_parties.get(key)
+        if known is None:
+            before = self._pen.tally.total
+            known = tuple(self._written_parties(scope))
+            if before == self._pen.tally.total:
+                if len(self._known_parties) >= REMEMBERED:
+                    self._known_parties.clear()
+                self._known_parties[key] = known
+        return known
+
+    def _written_parties(self, scope: Scope) -> Iterable[str]:
         for party, shape in self._parties:
             name = party.name.text(scope) if party.name else None
             number = party.number.text(scope) if party.number else None
             if name or number:
-                yield shape.again(scope, name, party.qualifier if number else None, number)
+                yield shape(
+                    scope,
+                    *((name,) if party.name else ()),
+                    *((party.qualifier if number else None, number) if party.number else ()),
+                )
 
     def references(self, scope: Scope, level: int) -> Iterable[str]:
         """REF segments of the document (0) or of a line (1)."""
@@ -159,8 +204,8 @@ class Headings:
         for reference, shape in self._references[level]:
             number = reference.number.text(scope)
             if number:
-                description = reference.description.text(scope) if reference.description else None
-                yield shape.again(scope, number, description)
+                description = (reference.description.text(scope),) if reference.description else ()
+                yield shape.again(scope, number, *description)
         if self._pen.tally.moved:
             yield from self.moved_keys()
 
@@ -188,7 +233,9 @@ class Headings:
         days = codes[2]
         if days is not None and not days.isdigit():
             raise DocumentHeld("CODE_UNKNOWN", f"crosswalk terms: {days!r} is no number of days", target="ITD07")
-        yield self._terms.again(scope, codes[0], codes[1], due, int(days) if days else None, terms)
+        values = (codes[0], codes[1], *((due,) if self._has_due else ()), int(days) if days else None, terms)
+        if text := self._terms.again(scope, *values):
+            yield text
 
     def dates(self, scope: Scope) -> Iterable[str]:
         for dated, shape in self._dates:
@@ -201,13 +248,13 @@ class Headings:
         if not text or not self._pen.rules.notes:
             return []
         messages = [self._note((), piece) for piece in self._pen.pieces(text, 264)]
-        return [self._note_number((), None), *messages] if any(messages) else []
+        return [self._note_number(()), *messages] if any(messages) else []
 
     def ids(self, scope: Scope) -> list[str]:
         """Product ids of a line as pairs of qualifier and id, without gaps."""
         found: list[str] = []
-        for qualifier, value_of in self._ids:
-            value = value_of(scope)
+        for qualifier, level, value_of in self._ids:
+            value = value_of(scope[level])
             if value is not None:
                 text = value if type(value) is str else as_text(value)
                 if text:
@@ -216,11 +263,12 @@ class Headings:
 
     def line_shapes(self, segment: str, fields: Mapping[str, str]) -> list[Shape]:
         """Shapes of a line, one per count of product ids from none to all: absent ones cost nothing."""
-        shapes = [self._pen.shape(segment, fields)]
+        pairs = self._pen.layout.line_ids[:PAIRS]
+        shapes = [self._pen.shape(segment, fields, shown=not pairs)]
         fields = dict(fields)
-        for number, pair in enumerate(self._pen.layout.line_ids[:PAIRS], 1):
-            fields |= {f"qualifier_{number}": "qualifier", f"id_{number}": pair.field.name}
-            shapes.append(self._pen.shape(segment, fields))
+        for number, pair in enumerate(pairs, 1):
+            fields |= {f"qualifier_{number}": repr(pair.qualifier), f"id_{number}": pair.field.name}
+            shapes.append(self._pen.shape(segment, fields, shown=number == len(pairs)))
         return shapes
 
     def count(self, lines: int, quantities: Iterable[Decimal]) -> str:

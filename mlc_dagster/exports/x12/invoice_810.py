@@ -5,9 +5,9 @@ must come out: lines, tax and charges are the total, or the document waits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 
+from mlc_dagster.exports.balance import NO_CURRENCY
 from mlc_dagster.exports.writing import Change, DocumentHeld, Version
 from mlc_dagster.exports.x12.accounts import Accounts, split
 from mlc_dagster.exports.x12.elements import EXACT, is_scale_two, plain_number
@@ -26,28 +26,37 @@ _OTHER_CHARGE = "ZZZZ"
 _PURPOSES = {Change.NEW: None, Change.CHANGE: "05", Change.CANCEL: "01"}
 
 
-@dataclass
 class _Sums:
     """What the lines came to."""
 
-    lines: int = 0
-    total: Decimal = ZERO
-    quantities: list[Decimal] = field(default_factory=list[Decimal])
-    taxes: dict[tuple[str, Decimal | None], Decimal] = field(default_factory=dict[tuple[str, Decimal | None], Decimal])
-    charges: list[tuple[InvoiceLine, Decimal]] = field(default_factory=list[tuple[InvoiceLine, Decimal]])
+    __slots__ = ("charges", "lines", "quantities", "taxes", "total")
 
-    def add(self, amount: Decimal) -> None:
-        self.total = EXACT.add(self.total, amount)
+    def __init__(self) -> None:
+        self.lines = 0
+        self.total = ZERO
+        self.quantities: list[Decimal] = []
+        self.taxes: dict[tuple[str, Decimal | None], Decimal] = {}
+        self.charges: list[tuple[InvoiceLine, Decimal]] = []
 
 
 class InvoiceDocument:
     """Writes the segments between ST and SE."""
 
+    order = (
+        "BIG", "CUR", "REF", "N1", "ITD", "DTM", "IT1", "PID", "FA1", "FA2", "TDS", "TXI", "AMT", "SAC", "CTT",
+    )  # fmt: skip
+    checks = (
+        "quantity times price is the line's amount, in the currency's minor units",
+        "lines, tax and charges come to the invoice's amount, TDS01",
+        f"no more than {MOST_LINES} lines, {MOST_TAXES} taxes, {MOST_CHARGES} charges",
+    )
+
     def __init__(self, pen: Pen, accounts: Accounts) -> None:
         self._pen = pen
         self._rules = pen.rules
+        self._ignored = frozenset(pen.rules.ignored_line_types)
         self._accounts = accounts
-        self._headings = headings = Headings(pen, "invoice")
+        self._headings = headings = Headings(pen, "invoice", due="installment.due_date")
         self._big = pen.shape(
             "BIG",
             {
@@ -71,7 +80,8 @@ class InvoiceDocument:
             "PID", {"description": "line.description"}, constants={"kind": "F"}, only_with="description"
         )
         self._tax = pen.shape(
-            "TXI", {"type": "line.tax_classification", "amount": "line.amount", "percent": "tax_rate"}
+            "TXI",
+            {"type": "line.tax_classification, else tax_type", "amount": "line.amount", "percent": "line.tax_rate"},
         )
         self._charge = pen.shape(
             "SAC",
@@ -82,10 +92,13 @@ class InvoiceDocument:
                 "description": "line.description",
             },
         )
-        self._fa1 = pen.shape("FA1", {}, constants={"agency": "ZZ"})
-        self._fa2 = pen.shape("FA2", {"code": "account", "value": "line.combination"})
+        with_accounts = pen.rules.accounts != "none"
+        self._fa1 = pen.shape("FA1", {}, constants={"agency": "ZZ"}, shown=with_accounts)
+        self._fa2 = pen.shape("FA2", {"code": "segment_codes", "value": "line.combination"}, shown=with_accounts)
         self._total = pen.shape("TDS", {"total": "invoice.amount"})
-        self._amount = pen.shape("AMT", {"amount": "invoice.amount"}, constants={"qualifier": "TT"})
+        self._amount = pen.shape(
+            "AMT", {"amount": "invoice.amount"}, constants={"qualifier": "TT"}, shown=pen.style.amount_scale == "amt"
+        )
 
     def segments(self, version: Version) -> tuple[list[str], dict[str, Decimal]]:
         """Segments and exact totals. Raises DocumentHeld."""
@@ -124,13 +137,13 @@ class InvoiceDocument:
         out += headings.dates(scope)
         sums = _Sums()
         for line in invoice.lines:
-            if line.kind in self._rules.ignored_line_types:
+            if line.kind in self._ignored:
                 self._pen.tally.add("ignored_lines")
             else:
                 self._add_line(invoice, line, sign, sums, out)
         self._check_total(invoice, sums, sign)
         self._totals(invoice, sums, out)
-        return out, {f"amount {invoice.currency or 'XXX'}": invoice.amount}
+        return out, {f"amount {invoice.currency or NO_CURRENCY}": invoice.amount}
 
     def _kind_and_sign(self, invoice: Invoice) -> tuple[str | None, int]:
         """BIG07, and -1 where a memo's negative amounts go as positive ones."""
@@ -162,7 +175,7 @@ class InvoiceDocument:
         if line.amount is None:
             raise DocumentHeld("FIELD_MISSING", f"line {line.number} has no amount", field="line.amount")
         amount = line.amount if sign > 0 else line.amount.copy_negate()
-        sums.add(amount)
+        sums.total = EXACT.add(sums.total, amount)
         if (line.kind or "").lower() == "tax":
             key = (self._tax_type(line), line.tax_rate)
             sums.taxes[key] = EXACT.add(sums.taxes.get(key, ZERO), amount)

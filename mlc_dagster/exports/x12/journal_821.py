@@ -25,11 +25,18 @@ _PURPOSES = {Change.NEW: "00", Change.CHANGE: "05", Change.CANCEL: "01"}
 class JournalDocument:
     """Writes the segments between ST and SE."""
 
+    order = ("B2A", "DTM", "TRN", "N1", "ENT", "ACT", "CUR", "FIR", "REF", "MSG", "FA1", "FA2")
+    checks = (
+        "debits equal credits in every currency, entered and accounted",
+        "every account has the segments of its chart",
+        f"no more than {MOST_LINES} lines",
+    )
+
     def __init__(self, pen: Pen, accounts: Accounts) -> None:
         self._pen = pen
         self._rules = rules = pen.rules
         self._accounts = accounts
-        self._headings = Headings(pen, "journal")
+        self._headings = Headings(pen, "journal", currency="ledger_currency")
         self._b2a = pen.shape("B2A", {"purpose": "change"})
         self._period = pen.shape(
             "DTM", {"date": "journal.effective_date"}, constants={"qualifier": rules.period_end}, settable=False
@@ -40,18 +47,21 @@ class JournalDocument:
         self._amounts = pen.shape(
             "FIR",
             {
-                "amount": "line.accounted_dr",
+                "amount": "line.accounted_dr or accounted_cr",
                 "date": "journal.effective_date",
-                "side": "line.accounted_dr",
+                "side": "line.accounted_dr or accounted_cr",
                 "currency": "line.currency",
-                "entered": "line.entered_dr",
+                "entered": "line.entered_dr or entered_cr",
             },
             constants={"qualifier": "ZZ", "code": rules.transaction_code},
         )
         self._number = pen.shape("REF", {"number": "line.line_number"}, constants={"qualifier": "LI"}, settable=False)
         self._text = pen.shape("MSG", {"text": "line.description"}, only_with="text")
-        self._fa1 = pen.shape("FA1", {}, constants={"agency": "ZZ"})
-        self._fa2 = pen.shape("FA2", {"code": "account", "value": "line.account_combination"})
+        with_accounts = rules.accounts != "none"
+        self._fa1 = pen.shape("FA1", {}, constants={"agency": "ZZ"}, shown=with_accounts)
+        self._fa2 = pen.shape(
+            "FA2", {"code": "segment_codes", "value": "line.account_combination"}, shown=with_accounts
+        )
 
     def segments(self, version: Version) -> tuple[list[str], dict[str, Decimal]]:
         """Segments and exact totals. Raises DocumentHeld."""

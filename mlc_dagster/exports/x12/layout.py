@@ -186,7 +186,7 @@ def parse_x12_layout(
         for key in rules.change_codes
         if key not in CHANGE_CODES
     ]
-    looking.problems += _unused(rules, crosswalks)
+    looking.problems += _unused(rules, crosswalks) + _unsendable(layout)
     if looking.problems:
         raise LayoutError(source_file, looking.problems)
     return layout
@@ -260,6 +260,26 @@ def _unused(rules: X12Rules, crosswalks: Mapping[str, Crosswalk]) -> list[str]:
         f"crosswalks.{name}: nothing uses it; {nearest(name, list(CROSSWALKS))}"
         for name in crosswalks
         if name not in named and name not in CROSSWALKS
+    ]
+
+
+def _unsendable(layout: X12Layout) -> list[str]:
+    """Codes that go into segments as they are: a delimiter in one would shift everything behind it."""
+    rules = layout.rules
+    codes = {
+        "currency_entity": rules.currency_entity or "",
+        "account_qualifier": rules.account_qualifier,
+        "period_end": rules.period_end,
+        "transaction_code": rules.transaction_code,
+    }
+    codes |= {f"parties.{index}": party.entity for index, party in enumerate(rules.parties or [])}
+    codes |= {f"references.{index}": reference.qualifier for index, reference in enumerate(rules.references or [])}
+    codes |= {f"dates.{index}": dated.qualifier for index, dated in enumerate(rules.dates)}
+    characters = layout.style.characters
+    return [
+        f"{key}: {code!r} has {stranger!r}, which is a delimiter or outside of the character set"
+        for key, code in codes.items()
+        if (stranger := characters.stranger(code)) is not None
     ]
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from mlc_dagster.exports.writing import Change, DocumentHeld, Version
 from mlc_dagster.exports.x12.accounts import Accounts
 from mlc_dagster.exports.x12.headings import Pen
-from mlc_dagster.exports.x12.orders import OrderParts, open_lines
+from mlc_dagster.exports.x12.orders import CHECKS, OrderParts, open_lines
 from mlc_dagster.fusion.records import PurchaseOrder
 from mlc_dagster.money import total as sum_of
 
@@ -14,6 +14,9 @@ _PURPOSES = {Change.NEW: "00", Change.CHANGE: "05", Change.CANCEL: "01"}
 
 class OrderDocument:
     """Writes the segments between ST and SE."""
+
+    order = ("BEG", "CUR", "REF", "PER", "ITD", "DTM", "N9", "MSG", "N1", "PO1", "PID", "SCH", "CTT", "AMT")
+    checks = CHECKS
 
     def __init__(self, pen: Pen, accounts: Accounts) -> None:
         self._rules = pen.rules
@@ -62,4 +65,4 @@ class OrderDocument:
         # A canceled order's own amount says what is left of it, which is not the sum of what was ordered.
         total = sum_of(amounts) if canceled else parts.total(order, amounts)
         out += parts.ending(order, len(lines), quantities, total)
-        return out, {f"ordered {order.currency or 'XXX'}": total}
+        return out, parts.control_total(order, total)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from mlc_dagster.exports.balance import NO_CURRENCY
 from mlc_dagster.exports.writing import DocumentHeld
 from mlc_dagster.exports.x12.accounts import Accounts, split
 from mlc_dagster.exports.x12.elements import plain_number
@@ -18,17 +19,17 @@ from mlc_dagster.money import total as sum_of
 MOST_LINES = 100_000
 """PO1 and POC loops of one set."""
 
-CANCELED = ("CANCELED", "CANCELLED")
-
-
-def is_canceled(status: str | None) -> bool:
-    """Whether a line or schedule is no longer ordered, by its status."""
-    return (status or "").upper() in CANCELED
+CHECKS = (
+    "quantity times price is the line's ordered amount, in the currency's minor units",
+    "the lines come to the order's amount, AMT02",
+    f"no more than {MOST_LINES} lines",
+)
+"""What both sets make sure of before they are written."""
 
 
 def open_lines(order: PurchaseOrder) -> list[OrderLine]:
     """The lines that are ordered: canceled ones are not."""
-    return [line for line in order.lines if not is_canceled(line.status)]
+    return [line for line in order.lines if not line.canceled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +56,28 @@ class OrderParts:
         )
         self._account = pen.shape(
             "REF",
-            {"qualifier": "account", "number": "distribution.charge_account", "description": "account segment"},
+            {
+                "qualifier": "segment_codes",
+                "number": "distribution.charge_account",
+                "description": "schedule, distribution, segment",
+            },
             settable=False,
+            shown=pen.rules.accounts != "none",
         )
         self._schedule = pen.shape(
             "SCH",
             {
                 "quantity": "schedule.quantity",
                 "unit": "line.uom",
-                "entity": "ship to",
-                "name": "schedule.ship_to",
-                "qualifier": "date",
-                "date": "schedule.requested_delivery",
+                "entity": "'ST'",
+                "name": "schedule.ship_to_code, else ship_to",
+                "qualifier": "'067' promised, '002' requested",
+                "date": "schedule.promised_delivery, else requested_delivery",
             },
+            shown=pen.rules.schedules,
         )
         self._longest_account = segments(pen.rules.standard)["REF"].element(2).longest
-        self._amount = pen.shape("AMT", {"amount": "order.ordered"}, constants={"qualifier": "TT"})
+        self._amount = pen.shape("AMT", {"amount": "sum of the lines"}, constants={"qualifier": "TT"})
 
     def heading(self, order: PurchaseOrder) -> list[str]:
         """From CUR to the N1 loop, in the sets' common order."""
@@ -153,7 +160,7 @@ class OrderParts:
 
     def _schedules(self, line: OrderLine, unit: str) -> Iterable[str]:
         for schedule in line.schedules:
-            if is_canceled(schedule.status):
+            if schedule.canceled:
                 continue
             if schedule.promised_delivery is not None:
                 date, qualifier = schedule.promised_delivery, "067"
@@ -182,6 +189,11 @@ class OrderParts:
         """Raises DocumentHeld where the set has no room for so many."""
         if lines > MOST_LINES:
             raise DocumentHeld("OVERFLOW", f"{lines} lines, a set takes {MOST_LINES}", field="order.lines")
+
+    @staticmethod
+    def control_total(order: PurchaseOrder, total: Decimal) -> dict[str, Decimal]:
+        """The total under its name in the file's control totals."""
+        return {f"ordered {order.currency or NO_CURRENCY}": total}
 
     def ending(self, order: PurchaseOrder, lines: int, quantities: Iterable[Decimal], total: Decimal) -> list[str]:
         return [self.headings.count(lines, quantities), self._amount((order,), total)]

@@ -3,9 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mlc_dagster.visible import visible
+
 _ISA_LENGTH = 106
 _ISA_SEPARATORS = (3, 6, 17, 20, 31, 34, 50, 53, 69, 76, 81, 83, 89, 99, 101, 103)
 """Offsets of the element separator in ISA."""
+
+
+_LONGEST_SEGMENT = 1024 * 1024
+_NUMBER_LENGTH = 9
+"""Digits of counts and control numbers, leading zeros aside."""
+_SHOWN = 40
 
 
 class NotX12(ValueError):
@@ -15,6 +23,11 @@ class NotX12(ValueError):
         self.place = place
         """Such as ``byte 0`` or ``segment 7 (AK1)``."""
         super().__init__(f"{place}: {text}" if place else text)
+
+
+def shown(value: str) -> str:
+    """A wrong value as an error quotes it."""
+    return repr(visible(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"))
 
 
 def broken(place: str, text: str) -> NotX12:
@@ -37,7 +50,7 @@ class Found:
 
     @property
     def place(self) -> str:
-        return f"segment {self.number} ({self.name})"
+        return f"segment {self.number} ({visible(self.name[:_SHOWN])})"
 
     def __getitem__(self, position: int) -> str:
         """The element at a position; "" where it is absent."""
@@ -46,8 +59,8 @@ class Found:
     def number_at(self, position: int) -> int:
         """A count or a control number, leading zeros allowed. Raises NotX12."""
         text = self[position].strip()
-        if not (text.isascii() and text.isdigit()):
-            raise broken(self.place, f"element {position} is {self[position]!r}, which is no number")
+        if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > _NUMBER_LENGTH:
+            raise broken(self.place, f"element {position} is {shown(self[position])}, which is no number")
         return int(text)
 
 
@@ -71,6 +84,8 @@ def read_segments(data: bytes) -> Iterator[Found]:
         end = text.find(segment, at)
         if end < 0:
             raise broken(f"byte {at}", f"{text[at : at + 20]!r} has no terminator {segment!r}; the file is cut off")
+        if end - at > _LONGEST_SEGMENT:
+            raise broken(f"byte {at}", f"a segment has {end - at} bytes; the longest allowed has {_LONGEST_SEGMENT}")
         number += 1
         yield Found(number, tuple(text[at:end].split(element)), component)
         is_end = text.startswith("IEA" + element, at)

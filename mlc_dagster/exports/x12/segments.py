@@ -37,6 +37,18 @@ class Rule:
             return here[0] and not all(here[1:])
         return here[0] and not any(here[1:])
 
+    def said(self, segment: "Segment") -> str:
+        """In words, with the elements' names."""
+        first, *others = (segment.element(position).name for position in self.positions)
+        rest = ", ".join(others)
+        return {
+            "P": f"{first}, {rest} together or not at all",
+            "R": f"at least one of {first}, {rest}",
+            "E": f"at most one of {first}, {rest}",
+            "C": f"{first} only with {rest}",
+            "L": f"{first} only with one of {rest}",
+        }[self.kind]
+
     def __str__(self) -> str:
         return self.kind + "".join(f"{position:02d}" for position in self.positions)
 

@@ -5,9 +5,10 @@ takes which field.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -62,6 +63,13 @@ class Origin:
         if value is None or self.crosswalk is None:
             return value
         return translated(self.crosswalk, as_text(value), self.name)
+
+    def reader(self) -> Callable[[Any], Any]:
+        """``value`` of the record or line itself, without a scope around it; for what is read of every line."""
+        if self.attribute is not None and self.crosswalk is None:
+            return attrgetter(self.attribute)
+        # The other levels of the scope are not looked at.
+        return lambda record: self.value((record,) * (self.level + 1))
 
     def text(self, scope: Scope) -> str | None:
         """The value as text; None where it is absent or empty."""

@@ -1,11 +1,10 @@
 """The X12 writer of a feed: documents into transaction sets, sets into groups, groups into one interchange."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from decimal import Inexact, InvalidOperation
 
-from mlc_dagster.exports.writing import DocumentHeld, Frame, LayoutIdentity, Part, Rendered, Version
+from mlc_dagster.exports.writing import ByteSink, DocumentHeld, Frame, LayoutIdentity, Part, Rendered, Version
 from mlc_dagster.exports.x12.accounts import Accounts
 from mlc_dagster.exports.x12.change_860 import ChangeDocument
 from mlc_dagster.exports.x12.characters import Tally
@@ -15,10 +14,11 @@ from mlc_dagster.exports.x12.invoice_810 import InvoiceDocument
 from mlc_dagster.exports.x12.journal_821 import JournalDocument
 from mlc_dagster.exports.x12.layout import GROUPS, X12Layout
 from mlc_dagster.exports.x12.order_850 import OrderDocument
+from mlc_dagster.exports.x12.shapes import Filled
 from mlc_dagster.settings.exports import PartnerSettings
 from mlc_dagster.settings.fusion import ChartSettings
 
-Document = Callable[[Version], tuple[list[str], dict[str, Decimal]]]
+_DOCUMENTS = {"810": InvoiceDocument, "850": OrderDocument, "860": ChangeDocument, "821": JournalDocument}
 
 _LAST_DOCUMENT = 999_999_999
 """ST02 has at most nine characters."""
@@ -50,16 +50,22 @@ class X12Writer:
             layout.rules.time_zone,
             layout.rules.group_time,
         )
-        pen = Pen(layout, self._tally)
         accounts = Accounts(charts, layout.rules.chart)
-        kinds = {"810": InvoiceDocument, "850": OrderDocument, "860": ChangeDocument, "821": JournalDocument}
-        self._documents: dict[str, Document] = {
-            name: kinds[name](pen, accounts).segments for name in sorted(set(layout.sets.values()))
-        }
+        self._pens = {name: Pen(layout, self._tally) for name in sorted(set(layout.sets.values()))}
+        self._documents = {name: _DOCUMENTS[name](pen, accounts).segments for name, pen in self._pens.items()}
 
     @property
     def identity(self) -> LayoutIdentity:
         return self._identity
+
+    def filled(self) -> dict[str, list[Filled]]:
+        """By transaction set: every element that it may have, in the set's order, and where it comes from."""
+        return {name: pen.filled(_DOCUMENTS[name].order) for name, pen in self._pens.items()}
+
+    def checks(self, version: Version) -> tuple[str, tuple[str, ...]]:
+        """The set that the version goes as, and what is made sure of before such a document is written."""
+        name = self._layout.sets[version.change]
+        return name, _DOCUMENTS[name].checks
 
     @property
     def file_name(self) -> str:
@@ -80,7 +86,14 @@ class X12Writer:
         name = self._layout.sets[version.change]
         tally = self._tally
         tally.clear()
-        segments, totals = self._documents[name](version)
+        try:
+            segments, totals = self._documents[name](version)
+        except (Inexact, InvalidOperation):
+            # Eighty digits are computed exactly, far more than any element takes.
+            text = (
+                "a quantity, price or amount has more digits than X12 can carry, or is no number; correct it in Fusion"
+            )
+            raise DocumentHeld("OVERFLOW", text) from None
         control = f"{position:04d}"
         body = self._envelope.document(name, control, segments)
         return Rendered(
@@ -94,7 +107,7 @@ class X12Writer:
     def levels(self, groups: Sequence[str]) -> Mapping[str, int]:
         return {"interchange": 1, "group": len(groups)}
 
-    def assemble(self, parts: Sequence[Part], frame: Frame, target: BinaryIO) -> None:
+    def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Write the interchange; the numbers are ``frame.controls``, one group number per part in their order.
 
         Raises:

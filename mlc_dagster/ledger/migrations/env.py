@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from mlc_dagster.ledger.schema_outbound import metadata
+from mlc_dagster.ledger.schema_retention import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)

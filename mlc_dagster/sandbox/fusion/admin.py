@@ -1,4 +1,4 @@
-"""The sandbox's own addresses under ``/sandbox``: its books, its faults, and what people do in Fusion by hand.
+"""The sandbox's own addresses under ``/sandbox``: its books, its faults, what people do in Fusion by hand, and alerts.
 
 No token is asked for; only loopback callers are served. These requests never count in the books and no fault strikes
 them.
@@ -9,6 +9,7 @@ import dataclasses
 import datetime as dt
 import ipaddress
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -28,6 +29,8 @@ from mlc_dagster.sandbox.fusion.payload import read_object
 from mlc_dagster.sandbox.fusion.tokens import Tokens
 from mlc_dagster.sandbox.fusion.world import World
 from mlc_dagster.sandbox.sftp_faults import SftpFaults
+
+KEPT_ALERTS = 1000
 
 Step = Callable[[Request, dict[str, Any]], Any | Awaitable[Any]]
 
@@ -54,6 +57,7 @@ class Admin:
         self.tokens = tokens
         self.sftp_faults: SftpFaults | None = None
         """Of the SFTP server that runs beside this Fusion, if one does."""
+        self._alerts: deque[dict[str, Any]] = deque(maxlen=KEPT_ALERTS)
 
     def application(self) -> Starlette:
         paths: list[tuple[str, str, Step]] = [
@@ -80,6 +84,8 @@ class Admin:
             ("GET", "/sftp/faults", self.read_sftp_faults),
             ("POST", "/sftp/faults", self.add_sftp_fault),
             ("DELETE", "/sftp/faults", self.clear_sftp_faults),
+            ("GET", "/alerts", self.read_alerts),
+            ("POST", "/alerts", self.take_alert),
             *Office(self.world).paths(),
         ]
         return Starlette(
@@ -195,6 +201,14 @@ class Admin:
     def clear_sftp_faults(self, _request: Request, _document: dict[str, Any]) -> Any:
         self._sftp().clear()
         return {}
+
+    def take_alert(self, _request: Request, document: dict[str, Any]) -> Any:
+        self._alerts.append(document)
+        return {}
+
+    def read_alerts(self, _request: Request, _document: dict[str, Any]) -> Any:
+        """What was sent here, oldest first: this address stands for the telephone of whoever is on call."""
+        return {"alerts": list(self._alerts)}
 
     def reset(self, _request: Request, _document: dict[str, Any]) -> Any:
         reset(self.world, self.books, self.faults)

@@ -14,14 +14,16 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import parse_qs, unquote_plus
 
 from mlc_dagster.sandbox.books import Books, RequestEntry
 from mlc_dagster.sandbox.faults import AFTER, TOKEN_PATH, Fault, Faults
 from mlc_dagster.sandbox.fusion.answer import Answer
 from mlc_dagster.sandbox.fusion.errors import Detail, Refusal
+from mlc_dagster.sandbox.fusion.payload import read_object
 from mlc_dagster.sandbox.fusion.reading import read
 from mlc_dagster.sandbox.fusion.request import Request
 from mlc_dagster.sandbox.fusion.tokens import Tokens
@@ -36,6 +38,7 @@ Send = Callable[[Message], Awaitable[None]]
 RESOURCES = "/fscmRestApi/resources/"
 VERSIONS = ("11.13.18.05", "latest")
 _KEY = re.compile(r"/(?:\d{4,}|0002[0-9A-F]{12,}|[^/]*(?=/child/))(?=/|$)")
+_PAUSE = 0.02
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +118,7 @@ class FusionApp:
         for strike in strikes:
             if strike.kind == "concurrency_cap" and in_flight > strike.cap:
                 strike.fired += 1
-                return _failure(strike)
+                return self._failure(strike)
         delay = sum(self.faults.delay(strike) for strike in strikes if strike.kind == "latency")
         if delay:
             await asyncio.sleep(delay)
@@ -130,8 +133,12 @@ class FusionApp:
                 await _cut(receive, reset=True)
             elif strike.kind == "hang":
                 await self._hang(strike, receive)
+            elif strike.kind == "commit_late":
+                await self._look_ups(strike, body)
+                self._handled(scope, path, target.root, body=body, strikes=set())
+                await _cut(receive, reset=True)
             elif strike.kind in {"status", "token_down"}:
-                return _failure(strike)
+                return self._failure(strike)
         answer = self._handled(scope, path, target.root, body=body, strikes={strike.kind for strike in strikes})
         for gate in self.faults.gates_for(method, path, "after"):
             if not await gate.hold():
@@ -153,7 +160,7 @@ class FusionApp:
             query = scope["query_string"].decode("latin-1")
             request = Request(method, path, query, headers, body, root, user)
             structured = request.structured_errors
-            hidden = "zero_rows" in strikes
+            hidden = "zero_rows" in strikes or ("wrong_dialect" in strikes and "q" in parse_qs(query))
             with self.world.lock:
                 if method == "GET":
                     return read(self.world, request, quirks=self.faults.quirks, zero_rows=hidden)
@@ -170,7 +177,7 @@ class FusionApp:
 
     async def _send(self, answer: Answer, strikes: list[Fault], receive: Receive, send: Send) -> int:
         """Sends the answer, or what a fault leaves of it; gives the status that left."""
-        partly = False
+        broken: Fault | None = None
         for strike in strikes:
             if strike.kind not in AFTER:
                 continue
@@ -179,19 +186,51 @@ class FusionApp:
             elif strike.kind == "commit_then_hang":
                 await self._hang(strike, receive)
             elif strike.kind == "commit_then_status":
-                answer = _failure(strike)
-            partly = partly or strike.kind == "cut_off"
+                answer = self._failure(strike)
+            elif strike.kind == "truncated":
+                answer = replace(answer, body=answer.body[: len(answer.body) // 2])
+            else:
+                broken = strike
         headers = {"content-type": answer.content_type, "content-length": str(len(answer.body))} | answer.headers
         if answer.status == 304:
             del headers["content-length"]
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        if partly:
-            half = answer.body[: len(answer.body) // 2]
-            await send({"type": "http.response.body", "body": half, "more_body": True})
-            await _cut(receive, reset=False)
-        await send({"type": "http.response.body", "body": answer.body})
+        if broken is not None:
+            await self._send_broken(answer.body, broken, receive, send)
+        else:
+            await send({"type": "http.response.body", "body": answer.body})
         return answer.status
+
+    async def _send_broken(self, body: bytes, strike: Fault, receive: Receive, send: Send) -> None:
+        """A body that ends too early, stops half-way, or comes in eight parts with a pause before each."""
+        part = -(-len(body) // 8) or 1
+        if strike.kind == "trickle":
+            for start in range(0, len(body), part):
+                await asyncio.sleep(strike.seconds)
+                await send({"type": "http.response.body", "body": body[start : start + part], "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        if strike.kind == "stuck":
+            await self._hang(strike, receive)
+        await _cut(receive, reset=False)
+
+    def _failure(self, strike: Fault) -> Answer:
+        headers = {} if strike.retry_after is None else {"Retry-After": str(strike.retry_after)}
+        if strike.retry_at is not None:
+            until = self.world.clock().astimezone(dt.UTC) + dt.timedelta(seconds=strike.retry_at)
+            headers["Retry-After"] = format_datetime(until, usegmt=True)
+        return Answer(strike.status, strike.body.encode(), strike.content_type, headers)
+
+    async def _look_ups(self, strike: Fault, body: bytes) -> None:
+        """Waits until so many look-ups by the number in ``body`` were answered, or the server stops."""
+        since, number = dt.datetime.now(dt.UTC), str(read_object(body).get("InvoiceNumber"))
+        while not self.stopping.is_set():
+            asked = [entry for entry in self.books.requests(method="GET", route="invoices") if entry.started >= since]
+            if sum(f"'{number}'" in unquote_plus(entry.query) for entry in asked) >= strike.reads:
+                return
+            await asyncio.sleep(_PAUSE)
 
     async def _hang(self, strike: Fault, receive: Receive) -> None:
         """Says nothing until the client gives up, ``seconds`` pass (0: for ever) or the server stops."""
@@ -218,11 +257,6 @@ def _place(scope: Scope) -> tuple[str | None, str]:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
     # Fusion's links name port 443 in full, whatever address the client used.
     return rest.strip("/"), f"https://{host.rpartition(':')[0] or host}:443{RESOURCES}{version}"
-
-
-def _failure(strike: Fault) -> Answer:
-    headers = {} if strike.retry_after is None else {"Retry-After": str(strike.retry_after)}
-    return Answer(strike.status, strike.body.encode(), strike.content_type, headers)
 
 
 async def _body(receive: Receive) -> bytes:

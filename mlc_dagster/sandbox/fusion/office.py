@@ -22,11 +22,13 @@ class Office:
             ("POST", "/clock", self.move_clock),
             ("POST", "/touch", self.touch),
             ("POST", "/page_hooks", self.touch_after_page),
+            ("GET", "/journals", self.read_journals),
             ("POST", "/journals", self.add_batch),
             ("POST", "/journals/load", self.load_journals),
             ("POST", "/journals/{batch_id:int}/post", self.post_batch),
             ("PATCH", "/journals/{batch_id:int}", self.change_journal),
             ("PATCH", "/journals/{batch_id:int}/lines/{line:int}", self.change_line),
+            ("GET", "/orders", self.read_orders),
             ("POST", "/orders", self.create_order),
             ("PATCH", "/orders/{order_id:int}", self.change_order),
             ("POST", "/orders/{order_id:int}/lines", self.add_order_line),
@@ -53,6 +55,29 @@ class Office:
         top = resource.partition("/")[0]
         self.world.after_page(resource, document.get("n", 1), lambda world: world.touch(top, ids))
         return {}
+
+    def read_journals(self, _request: Request, _document: dict[str, Any]) -> Any:
+        """Every journal as it stands, with its batch's id and status; attributes under Fusion's names."""
+        with self.world.lock:
+            return {
+                "journals": [
+                    {name: batch.values[name] for name in ("JeBatchId", "BatchName", "Status", "LastUpdateDate")}
+                    | {name: journal.values[name] for name in ("JournalName", "LedgerName", "LedgerCurrencyCode")}
+                    | {"lines": [dict(line.values) for line in journal.children["journalLines"]]}
+                    for batch in self.world.tables["journalBatches"].rows.values()
+                    for journal in batch.children["journalHeaders"]
+                ]
+            }
+
+    def read_orders(self, _request: Request, _document: dict[str, Any]) -> Any:
+        """Every purchase order with its lines as they stand; attributes under Fusion's names."""
+        with self.world.lock:
+            return {
+                "orders": [
+                    dict(order.values) | {"lines": [dict(line.values) for line in order.children["lines"]]}
+                    for order in self.world.tables["purchaseOrders"].rows.values()
+                ]
+            }
 
     def add_batch(self, _request: Request, document: dict[str, Any]) -> Any:
         return {"batch_id": self.world.add_journal_batch(**document)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlc_dagster.sandbox.books import BookedInvoice, BookedLine, Books
 from mlc_dagster.sandbox.fusion import catalogue
-from mlc_dagster.sandbox.fusion.invoice_changes import InvoiceDesk
+from mlc_dagster.sandbox.fusion.invoice_changes import CLERK, InvoiceDesk
 from mlc_dagster.sandbox.fusion.journal_load import LoadingDesk
 from mlc_dagster.sandbox.fusion.orders import OrderDesk
 from mlc_dagster.sandbox.fusion.resources import Row, Table, build_row
@@ -251,6 +251,32 @@ class World(LoadingDesk, OrderDesk, InvoiceDesk):
             kept = document(row, catalogue.INVOICES) | {"deleted": True}
             self.books.record_document("invoice", f"{invoice_id:020d}", kept)
             return True
+
+    def renumber_invoice(self, invoice_id: int, number: str) -> None:
+        """Gives a stored invoice another number, as a clerk may while it is not paid. Raises LookupError."""
+        with self.lock:
+            self._move_invoice(self.row_of("invoices", invoice_id), {"InvoiceNumber": number})
+
+    def merge_suppliers(self, number: str, into: str) -> None:
+        """A buyer merges one supplier into another: his invoices become the other's, and he becomes inactive.
+
+        Raises LookupError.
+        """
+        with self.lock:
+            merged, kept = self.supplier(number=number), self.supplier(number=into)
+            if merged is None or kept is None:
+                msg = f"no supplier {number} or {into}"
+                raise LookupError(msg)
+            for row in list(self.tables["invoices"].rows.values()):
+                if row.values["SupplierNumber"] == number:
+                    self._move_invoice(row, {"Supplier": kept.values["Supplier"], "SupplierNumber": into})
+            self.change_supplier(number, active=False)
+
+    def _move_invoice(self, row: Row, values: dict[str, str]) -> None:
+        self.numbers.pop(self.key_of(row), None)
+        self.tables["invoices"].change(row, values | {"LastUpdatedBy": CLERK, "LastUpdateDate": self.now()})
+        self.numbers[self.key_of(row)] = int(row.key)
+        self.keep_invoice(row)
 
     def keep_hold(self, row: Row) -> None:
         self.keep("hold", row, catalogue.HOLDS)

@@ -1,5 +1,7 @@
 """CSV as partners' importers want it: every option of the layout is visible in the bytes."""
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -229,3 +231,21 @@ def test_segments_that_do_not_fit_the_chart_hold_the_document() -> None:
     assert held.value.reason == "SEGMENTS"
     with pytest.raises(DocumentHeld, match="'Other' is in no chart"):
         b.body(b.csv_layout("[{name: A, field: segment.entity}]"), b.journal(ledger="Other"))
+
+
+def test_a_line_without_combination_leaves_the_segments_of_the_others_in_their_rows() -> None:
+    """All combinations of a journal are split at once; a gap must not shift the accounts behind it."""
+    lines = (
+        b.line(1, account_combination="101-200-60540-000"),
+        b.line(2, account_combination=None),
+        b.line(3, account_combination="102-300-70000-001"),
+    )
+    columns = "[{name: N, field: line.line_number}, {name: A, field: chart.natural_account}]"
+    assert b.body(b.csv_layout(columns), b.journal(*lines)) == b"1,60540\r\n2,\r\n3,70000\r\n"
+
+
+@pytest.mark.parametrize("texts", [('27"', "a,b", "plain"), ('27"', "a,b", "c\nd", "plain"), ('"', "plain")])
+def test_values_with_different_marks_are_quoted_side_by_side(texts: tuple[str, ...]) -> None:
+    """Columns with one or two kinds of marks go a short way; it must quote what the long way quotes."""
+    rows = list(csv.reader(io.StringIO(b.body(b.csv_layout(DESCRIPTION), described(*texts)).decode(), newline="")))
+    assert rows == [[text] for text in texts]

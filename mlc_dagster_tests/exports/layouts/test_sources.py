@@ -45,7 +45,7 @@ ORDER = PurchaseOrder(
     buyer="Ann Buyer",
     currency="USD",
     ordered=Decimal("30.5"),
-    status="CANCELED",
+    canceled=True,
     lines=(
         OrderLine(
             line_id=1,

@@ -106,7 +106,6 @@ def order_line(number: int = 1, quantity: str = "10", price: str = "12.5", **cha
         "uom": "Each",
         "supplier_item": f"WID-{number:03d}",
         "description": "Widget, blue",
-        "status": "OPEN",
     }
     return OrderLine(**fields | changes)
 
@@ -123,7 +122,6 @@ def order(*lines: OrderLine, **changes: Any) -> PurchaseOrder:
         "ship_to": "Seattle",
         "buyer": "Roth, Calvin",
         "order_date": dt.date(2026, 11, 1),
-        "status": "OPEN",
         "lines": lines,
     }
     return PurchaseOrder(**fields | changes)
@@ -222,7 +220,9 @@ def pyx12_reads(data: bytes) -> list[list[str]]:
     segments: list[list[str]] = []
     for segment in reader:
         assert reader.err_list == []
-        segments.append(segment.format("~", "*", ">").rstrip("~").split("*"))
+        segments.append(
+            [segment.get_seg_id() or "", *(element.format(segment.subele_term) for element in segment.elements)]
+        )
     reader.cleanup()
     assert reader.err_list == []
     return segments

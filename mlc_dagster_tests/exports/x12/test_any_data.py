@@ -1,6 +1,7 @@
 """Whatever stands in Fusion's texts and numbers: the file can be read back, and says what was there or was counted."""
 
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlc_dagster.exports.writing import DocumentHeld
-from mlc_dagster.exports.x12.characters import Characters, Tally
-from mlc_dagster.exports.x12.checks import check_interchange
+from mlc_dagster.exports.x12.characters import Characters, CharacterSet, Tally
+from mlc_dagster.exports.x12.checks import check_interchange, check_segments
 from mlc_dagster.exports.x12.elements import Element, Format, Place, Style, formatting, is_scale_two, plain_number
-from mlc_dagster.exports.x12.headings import last_digits
-from mlc_dagster.exports.x12.segments import STANDARDS, segments
+from mlc_dagster.exports.x12.headings import Pen, last_digits
+from mlc_dagster.exports.x12.layout import parse_x12_layout
+from mlc_dagster.exports.x12.segments import STANDARDS, Standard, segments
 from mlc_dagster_tests.exports.x12 import partner as p
 
 AMOUNTS = st.decimals(min_value=-(10**12), max_value=10**12, places=2, allow_nan=False)
@@ -31,7 +33,9 @@ def writes(kind: str, shortest: int, longest: int, **marks: bool) -> tuple[Forma
 
 @SLOW
 @given(NASTY, st.sampled_from(["cut", "split"]), st.sampled_from(["basic", "extended"]), st.sampled_from(STANDARDS))
-def test_no_text_breaks_the_interchange(tmp_path: Path, text, too_long, characters, standard):
+def test_no_text_breaks_the_interchange(
+    tmp_path: Path, text: str, too_long: str, characters: CharacterSet, standard: Standard
+) -> None:
     """There is no escape character: one delimiter in a description shifts everything behind it."""
     sender = p.writer("invoices", text_too_long=too_long, character_set=characters, standard=standard)
     if characters == "basic":
@@ -39,7 +43,9 @@ def test_no_text_breaks_the_interchange(tmp_path: Path, text, too_long, characte
     else:
         content = p.invoice(p.item(description=text), p.amount_only("Freight", "1", 2, description=text))
     data = p.interchange(sender, tmp_path, [p.version(content)])
-    assert check_interchange(data) == []
+    allowed = Characters(characters, "*~>" if standard == "004010" else "*~>^").allowed
+    assert check_segments(data, standard, allowed).problems == []
+    assert check_interchange(data).problems == []
     read = p.pyx12_reads(data)
     for found in p.named(read, "PID"):
         assert len(found) == 6
@@ -58,6 +64,27 @@ def test_a_key_goes_unchanged_or_not_at_all(number: str) -> None:
         assert error.target == "BIG02 number"  # noqa: PT017  One of both outcomes.
     else:
         assert p.one(segments_, "BIG")[2] == number
+
+
+LINE_TEXTS = st.none() | st.text("AZaz09 *~>%é.-", max_size=24) | st.sampled_from(["None", "EA", "1", ""])
+LINE_NUMBERS = st.none() | ANY | st.decimals(-(10**10), 10**10, places=3)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.tuples(LINE_TEXTS, LINE_NUMBERS, LINE_TEXTS, LINE_NUMBERS, LINE_TEXTS, LINE_TEXTS))
+def test_a_segment_at_once_is_what_its_elements_are_one_by_one(values: tuple[object, ...]) -> None:
+    """The short way is there for speed: it must let nothing through that the long way stops or writes otherwise."""
+    layout = parse_x12_layout(p.document("invoices"), source_file="f", crosswalks={})
+    names = ("line", "quantity", "unit", "price", "qualifier_1", "id_1")
+    shape = Pen(layout, Tally()).shape("IT1", dict.fromkeys(names, "line"))
+
+    def outcome(write: Callable[[], str]) -> str:
+        try:
+            return write()
+        except DocumentHeld as held:
+            return f"{held.reason}: {held.text}"
+
+    assert outcome(lambda: shape((), *values)) == outcome(lambda: shape._one_by_one(values))
 
 
 @given(AMOUNTS)
@@ -149,6 +176,12 @@ def test_a_percent_sign_is_data_and_may_be_a_delimiter() -> None:
     assert b"*10% off~" in p.writer("invoices").render(p.version(p.invoice(p.item(description="10% off"))), 1).body
 
 
+@pytest.mark.parametrize("terms", ["\u4e2d", "\t", "^"])
+def test_terms_of_which_nothing_can_be_sent_give_no_segment(terms: str) -> None:
+    """A name without elements is no segment: readers refuse the whole file."""
+    assert p.named(p.rendered(p.writer("invoices"), p.invoice(payment_terms=terms)), "ITD") == []
+
+
 def test_an_invoice_without_lines_is_its_total() -> None:
     """Zero lines of zero money are consistent; zero lines of money are not."""
     empty = p.invoice(lines=(), amount=Decimal(0))
@@ -166,7 +199,7 @@ def test_a_hash_total_that_is_too_long_loses_its_leftmost_digits(total: str, kep
 
 
 @pytest.mark.parametrize("standard", STANDARDS)
-def test_every_row_of_the_segment_table_can_be_used(standard: str) -> None:
+def test_every_row_of_the_segment_table_can_be_used(standard: Standard) -> None:
     """The table is text: a slip in it must not wait for the one partner who uses that element."""
     kinds = {"AN", "ID", "N0", "N2", "R", "DT", "TM"}
     for segment in segments(standard).values():

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mlc_dagster.exports.writing import Change
-from mlc_dagster.exports.x12.checks import check_interchange
+from mlc_dagster.exports.x12.characters import Characters
+from mlc_dagster.exports.x12.checks import check_interchange, check_segments
 from mlc_dagster.exports.x12.envelope import EnvelopeUnusable
 from mlc_dagster_tests.exports.x12 import partner as p
 
@@ -63,7 +64,7 @@ def test_an_independent_reader_finds_counts_and_numbers_right(tmp_path: Path, li
     assert [found[1] for found in p.named(segments, "GS")] == ["PO", "PC"]
     assert [found[1:] for found in p.named(segments, "ST")] == [["850", "0001"], ["850", "0002"], ["860", "0001"]]
     assert [found[1:] for found in p.named(segments, "GE")] == [["2", "7"], ["1", "8"]]
-    assert check_interchange(data) == []
+    assert check_interchange(data).problems == []
 
 
 def test_line_breaks_come_after_terminators_only(tmp_path: Path) -> None:
@@ -121,6 +122,44 @@ def test_levels_ask_for_one_number_per_group() -> None:
 def test_the_check_finds_what_would_be_rejected(tmp_path: Path, old: bytes, new: bytes, fault: str) -> None:
     """It judges bytes alone, so it finds what the writer believes to be right too."""
     data = p.interchange(p.writer("invoices"), tmp_path, [p.version(p.invoice())])
-    assert check_interchange(data) == []
+    assert check_interchange(data).problems == []
     assert old in data
-    assert any(fault in problem for problem in check_interchange(data.replace(old, new, 1)))
+    assert any(fault in problem for problem in check_interchange(data.replace(old, new, 1)).problems)
+
+
+def test_what_was_checked_is_counted(tmp_path: Path) -> None:
+    """A preview says what was looked at: a check that never ran proves nothing."""
+    orders = [p.version(p.order(number="PO-1")), p.version(p.order(number="PO-2"))]
+    passed = check_interchange(p.interchange(p.writer("purchase_orders"), tmp_path, orders)).passed
+    assert {
+        "ISA has 106 bytes: 1",
+        "SE01 counts the segments: 2",
+        "GE01 counts the sets: 1",
+        "ST02 is there once: 2",
+    } <= (set(passed))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (b"*INV-10045*", b"*INV-10045 with a long tail*", "BIG02 number 'INV-10045 with a long tail' is not AN 1/22"),
+        (b"BIG*20261120*", b"BIG**", "BIG01 issued is empty"),
+        (b"BIG*20261120*", b"BIG*2026-1-2*", "BIG01 issued '2026-1-2' is not DT 8/8"),
+        (b"*10*EA*12.5*", b"*10**12.5*", "breaks P020304: quantity, unit, price together or not at all"),
+        (b"*10*EA*12.5*", b"*10*EA*1,5*", "IT104 price '1,5' is not R 1/17"),
+        (b"TDS*12500", b"TDS*125.00", "TDS01 total '125.00' is not N2 1/15"),
+        (b"ITD******", b"ITD******9", "ITD06 net_due '9' is not DT 8/8"),
+        (b"Net 30", b"Net\t30", r"has '\t'"),
+        (b"CTT*1*10", b"CTT*2*10", "counts '2' lines, there are 1"),
+        (b"CTT*1*10", b"CTT*1*10*7", "CTT03 '7' is where nothing may be"),
+    ],
+)
+def test_the_check_of_segments_finds_what_would_be_rejected(tmp_path: Path, old: bytes, new: bytes, fault: str) -> None:
+    """Every element and rule once more from the bytes, as a partner's translator does it."""
+    data = p.interchange(p.writer("invoices"), tmp_path, [p.version(p.invoice())])
+    allowed = Characters("extended", "*~>").allowed
+    assert check_segments(data, "004010", allowed).problems == []
+    assert old in data
+    found = check_segments(data.replace(old, new, 1), "004010", allowed)
+    assert any(fault in problem for problem in found.problems)
+    assert len(found.failed) == 1

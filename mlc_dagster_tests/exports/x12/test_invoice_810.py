@@ -251,6 +251,11 @@ def test_a_quantity_of_eleven_digits_fits_005010_only(standard: str, fits: bool)
         assert held(sender, content).reason == "OVERFLOW"
 
 
+def test_numbers_beyond_exact_arithmetic_hold_the_invoice() -> None:
+    """Nothing may be rounded on the way to a check, and one such record must not end the run of all others."""
+    assert held(p.writer("invoices"), p.invoice(p.item(quantity="1" * 50, price="3" * 50))).reason == "OVERFLOW"
+
+
 def test_an_invoice_without_its_date_waits_and_says_which_field() -> None:
     """A mandatory element that is empty gets the whole file rejected."""
     error = held(p.writer("invoices"), p.invoice(invoice_date=None))

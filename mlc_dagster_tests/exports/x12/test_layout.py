@@ -41,6 +41,8 @@ def problems(source: str = "invoices", **keys: Any) -> str:
         ({"standard": 2056}, "in quotes"),
         ({"time_zone": "Mars/Base"}, "no time zone"),
         ({"elements": {"IT1.unit": {"constant": "EA", "field": "line.uom"}}}, "give field or constant"),
+        ({"parties": [{"entity": "S*", "name": "invoice.supplier"}]}, "parties.0: 'S*' has '*'"),
+        ({"delimiters": {"element": "_"}, "currency_entity": "B_"}, "currency_entity: 'B_' has '_'"),
         ({"change_codes": {"quantity_upp": "QI"}}, "did you mean 'quantity_up'"),
     ],
 )

@@ -1,0 +1,173 @@
+"""``mlc profile``: which profiles there are, what a file is, and what a profile makes of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlc_dagster.cli.context import JsonOption
+from mlc_dagster.cli.errors import CommandError, Exit
+from mlc_dagster.cli.output import add_rows, console, print_json, table, totals_text
+from mlc_dagster.visible import visible
+
+if TYPE_CHECKING:
+    from mlc_dagster.stampli.profile import Profile
+    from mlc_dagster.stampli.profile_check import Examined, Fit
+    from mlc_dagster.stampli.sniffing import Sniffed
+
+app = typer.Typer(no_args_is_help=True, help="Profiles of Stampli's files: list, show, check.")
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "|": "pipe", "\t": "tab"}
+
+
+@app.command("list")
+def list_profiles(as_json: JsonOption = False) -> None:
+    """Profiles that come with the product; each is a YAML file to copy and change."""
+    from mlc_dagster.stampli.profile import load_profile, shipped_profiles
+
+    profiles = [load_profile(name) for name in shipped_profiles()]
+    found: list[dict[str, Any]] = [
+        {
+            "name": each.name,
+            "version": each.version,
+            "rows": each.rows.model,
+            "end": each.file.end.rule,
+            "sha256": each.digest,
+            "description": each.description,
+        }
+        for each in profiles
+    ]
+    if as_json:
+        print_json({"profiles": found})
+        return
+    names = ("name", "version", "rows", "end", "description")
+    made = table("Name", "Version", "Rows", "Whole when", "Description")
+    console().print(add_rows(made, [tuple(each[name] for name in names) for each in found]))
+    typer.echo("To copy one: mlc profile show NAME > mine.yaml")
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="Name of a profile of the product.")]) -> None:
+    """Print a profile of the product as YAML."""
+    from importlib.resources import files
+
+    from mlc_dagster.stampli.profile import shipped_profiles
+
+    if name not in shipped_profiles():
+        raise CommandError(f"{name}: no such profile; there are {', '.join(shipped_profiles())}")
+    place = files("mlc_dagster.stampli") / "profiles" / f"{name}.yaml"
+    typer.echo(place.read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="An export; of a delivery its manifest, with its files beside it.")],
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="Name of one of the product's, or a YAML file; else the one that fits best."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Deviations told one by one.")] = 200,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a file is, what a profile makes of it, and every place where it deviates. Nothing is stored or sent.
+
+    Ends with 0 when the file is as the profile says, with 1 when it deviates or fits no profile.
+    """
+    from mlc_dagster.stampli.profile import ProfileError, load_profile, shipped_profiles
+    from mlc_dagster.stampli.profile_check import examine, fits
+    from mlc_dagster.stampli.sniffing import sniff
+
+    try:
+        candidates = [load_profile(profile)] if profile else [load_profile(name) for name in shipped_profiles()]
+    except ProfileError as error:
+        raise CommandError(str(error)) from None
+    try:
+        seen = sniff(file)
+        ranked = fits(file, candidates)
+        chosen = ranked[0].profile if profile or ranked[0].refusal is None else None
+        examined = examine(file, chosen, limit=limit) if chosen is not None else None
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror or error}") from None
+    if as_json:
+        print_json(_document(file, seen, ranked, chosen, examined))
+    else:
+        _print(file, seen, ranked, chosen, examined)
+    if examined is None or examined.deviations:
+        raise typer.Exit(Exit.ATTENTION)
+
+
+def _facts(seen: "Sniffed") -> list[tuple[str, str]]:
+    ends = ", ".join(f"{count} {name}" for name, count in seen.line_ends.items()) or "none"
+    facts = [
+        ("size", f"{seen.size} bytes" + (f", packed by {seen.packed}" if seen.packed != "none" else "")),
+        ("content", seen.kind),
+        ("encoding", seen.encoding + (", with a byte order mark" if seen.bom else ", no byte order mark")),
+        ("line ends", ends + ("" if seen.final_line_end else "; the last line has none")),
+    ]
+    if seen.odd_byte is not None:
+        facts.append(("not UTF-8", seen.odd_byte))
+    if seen.nul_bytes:
+        facts.append(("NUL bytes", str(seen.nul_bytes)))
+    if seen.damaged is not None:
+        facts.append(("damaged", seen.damaged))
+    if seen.kind == "delimited":
+        facts.append(("delimiter", _DELIMITERS.get(seen.delimiter or "", "none found")))
+        facts.append((f"first row ({len(seen.columns)} cells)", ", ".join(seen.columns[:60])))
+    return facts
+
+
+def _print(
+    file: Path, seen: "Sniffed", ranked: Sequence["Fit"], chosen: "Profile | None", examined: "Examined | None"
+) -> None:
+    typer.echo(visible(file.name))
+    console().print(add_rows(table("", ""), _facts(seen)))
+    if chosen is None or examined is None:
+        typer.echo("It fits no profile of the product:")
+        for fit in ranked:
+            typer.echo(visible(f"  {fit.profile.name}: {fit.refusal}"))
+        typer.echo("Copy one with `mlc profile show NAME > mine.yaml`, change it, and name it with --profile")
+        return
+    typer.echo(f"Profile {chosen.name} version {chosen.version}: {visible(chosen.description)}")
+    built = examined.invoices - examined.unbuilt
+    typer.echo(
+        f"{examined.rows} rows: {examined.lines} in {examined.invoices} invoices, {examined.set_aside} set aside. "
+        f"{built} invoices can be read{': ' if examined.totals else ''}{totals_text(examined.totals)}"
+    )
+    for warning in examined.warnings:
+        typer.echo(visible(f"note: {warning}"))
+    if not examined.deviations:
+        typer.echo("No deviations.")
+        return
+    made = table("Place", "Reason", "What", title="Deviations")
+    console().print(add_rows(made, [(each.place, each.reason, each.text) for each in examined.deviations]))
+    if examined.not_told:
+        typer.echo(f"and {examined.not_told} more; --limit shows them")
+
+
+def _document(
+    file: Path, seen: "Sniffed", ranked: Sequence["Fit"], chosen: "Profile | None", examined: "Examined | None"
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "file": file.name,
+        "seen": {
+            "bytes": seen.size, "packed": seen.packed, "content": seen.kind, "encoding": seen.encoding,
+            "byte_order_mark": seen.bom, "not_utf8": seen.odd_byte, "nul_bytes": seen.nul_bytes,
+            "line_ends": seen.line_ends, "final_line_end": seen.final_line_end, "delimiter": seen.delimiter,
+            "columns": seen.columns, "damaged": seen.damaged,
+        },
+        "profiles": [
+            {"name": fit.profile.name, "name_matches": fit.name_matches, "refusal": fit.refusal} for fit in ranked
+        ],
+        "profile": chosen and {"name": chosen.name, "version": chosen.version, "sha256": chosen.digest},
+    }  # fmt: skip
+    if examined is not None:
+        document["result"] = {
+            "rows": examined.rows, "rows_in_invoices": examined.lines, "rows_set_aside": examined.set_aside,
+            "invoices": examined.invoices, "invoices_readable": examined.invoices - examined.unbuilt,
+            "totals": dict(examined.totals), "warnings": examined.warnings, "not_told": examined.not_told,
+            "deviations": [
+                {"place": each.place, "reason": each.reason, "text": each.text} for each in examined.deviations
+            ],
+        }  # fmt: skip
+    return document

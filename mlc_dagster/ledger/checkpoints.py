@@ -1,0 +1,223 @@
+"""Checkpoints of the chain: which link had which hash when, signed, and kept in a second place as well.
+
+A chain alone does not show that its newest part is gone: whoever can change the ledger deletes the last events with
+their links, or rebuilds everything from a changed event on. A checkpoint file that he cannot write to still names the
+hash of a later link; that is what the second place stops. Whoever can write there too is stopped by the signature from
+changing a checkpoint, but not from deleting the newest ones: put the file where it can only grow.
+"""
+
+import base64
+import binascii
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mlc_dagster.ledger.types import UTC_FORMAT, canonical_json
+
+FILE_NAME = "audit-checkpoints.jsonl"
+_PURPOSE = b"mlc-audit-checkpoint-1\n"
+"""Begins what is signed: a signature for anything else cannot pass for one of a checkpoint."""
+_FIELDS = {"seq": int, "event_id": int, "hash": str, "at": str}
+
+
+class SigningKeyUnusable(Exception):
+    """The text behind ``audit.signing_key`` is no Ed25519 private key; it is not shown."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"audit.signing_key: {why}; make one with `mlc audit keygen`")
+
+
+class CheckpointRefused(Exception):
+    """No checkpoint is made, because the chain no longer holds what an earlier one says."""
+
+
+def key_id(public_key: str) -> str:
+    """Fingerprint of a public key (base64): ``SHA256:…``, as OpenSSH writes fingerprints."""
+    digest = hashlib.sha256(base64.b64decode(public_key)).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+class SigningKey:
+    """An Ed25519 private key, which shows itself to nobody."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public_key = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+        self.key_id = key_id(self.public_key)
+
+    @classmethod
+    def generate(cls) -> "SigningKey":
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_text(cls, text: str) -> "SigningKey":
+        """From 32 bytes in base64 (one line, as ``private_text``), or from PEM as openssl writes it.
+
+        Raises:
+            SigningKeyUnusable: it is neither.
+        """
+        if "-----BEGIN" in text:
+            try:
+                key = serialization.load_pem_private_key(text.encode(), password=None)
+            except (ValueError, TypeError, UnsupportedAlgorithm):
+                raise SigningKeyUnusable("is not a private key without a passphrase") from None
+            if not isinstance(key, Ed25519PrivateKey):
+                raise SigningKeyUnusable("is a key of another kind than Ed25519")
+            return cls(key)
+        try:
+            return cls(Ed25519PrivateKey.from_private_bytes(base64.b64decode(text.strip(), validate=True)))
+        except (binascii.Error, ValueError):
+            raise SigningKeyUnusable("is neither 32 bytes in base64 nor PEM") from None
+
+    def private_text(self) -> str:
+        """The secret itself, one line, for the vault or a file of mode 0600."""
+        return base64.b64encode(self._key.private_bytes_raw()).decode()
+
+    def sign(self, message: bytes) -> str:
+        """The signature in base64."""
+        return base64.b64encode(self._key.sign(message)).decode()
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id})"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Link ``seq`` sealed event ``event_id`` and had this hash at ``at`` (UTC text); unsigned without a key."""
+
+    seq: int
+    event_id: int
+    hash: str
+    at: str
+    key_id: str | None = None
+    signature: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Checkpoint":
+        """From a row of the ledger."""
+        moment = cast("dt.datetime", row["at"]).astimezone(dt.UTC).strftime(UTC_FORMAT)
+        return cls(row["seq"], row["event_id"], row["hash"], moment, row["key_id"], row["signature"])
+
+    @classmethod
+    def parse(cls, line: str) -> "Checkpoint | None":
+        """From a line of the file; None for one that was cut short or is something else."""
+        try:
+            found: Any = json.loads(line)
+            if any(type(found[name]) is not kind for name, kind in _FIELDS.items()):
+                return None
+            return cls(**found)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @property
+    def moment(self) -> dt.datetime:
+        return dt.datetime.strptime(self.at, UTC_FORMAT).replace(tzinfo=dt.UTC)
+
+    def message(self) -> bytes:
+        """What is signed."""
+        said = {"at": self.at, "event_id": self.event_id, "hash": self.hash, "key_id": self.key_id, "seq": self.seq}
+        return _PURPOSE + canonical_json(said).encode()
+
+    def signed(self, key: SigningKey) -> "Checkpoint":
+        """The same, signed."""
+        named = Checkpoint(self.seq, self.event_id, self.hash, self.at, key.key_id)
+        return Checkpoint(self.seq, self.event_id, self.hash, self.at, key.key_id, key.sign(named.message()))
+
+    def line(self) -> str:
+        """As the file holds it, without the line's end."""
+        return canonical_json({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """The public keys whose checkpoints are believed, base64."""
+
+    public_keys: Sequence[str] = ()
+
+    def fault(self, checkpoint: Checkpoint) -> str | None:
+        """What is wrong with a checkpoint's signature; None for a good one, and for one that has none."""
+        if checkpoint.signature is None and checkpoint.key_id is None:
+            return None
+        public = next((key for key in self.public_keys if key_id(key) == checkpoint.key_id), None)
+        if public is None:
+            return (
+                f"is signed by {checkpoint.key_id}, which is neither the signing key nor among audit.public_keys; "
+                "add the public key if it is yours"
+            )
+        try:
+            signature = base64.b64decode(checkpoint.signature or "", validate=True)
+            Ed25519PublicKey.from_public_bytes(base64.b64decode(public)).verify(signature, checkpoint.message())
+        except (InvalidSignature, binascii.Error):
+            return f"has a signature that is not of {checkpoint.key_id}: it was changed"
+        return None
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """The second place: a file of JSON lines that is only ever appended to."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / FILE_NAME
+
+    def append(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Add lines and force them to the disk, alone; raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.fstat(descriptor).st_size
+            # A line that a power cut left unfinished must not swallow the next one.
+            cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            text = ("\n" if cut else "") + "".join(f"{checkpoint.line()}\n" for checkpoint in checkpoints)
+            left = memoryview(text.encode())
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def read(self) -> tuple[list[Checkpoint], list[int]]:
+        """(checkpoints in the order of the file, numbers of lines that are none); nothing where there is no file."""
+        found: list[Checkpoint] = []
+        unreadable: list[int] = []
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as lines:
+                for number, line in enumerate(lines, 1):
+                    checkpoint = Checkpoint.parse(line)
+                    if checkpoint is None:
+                        unreadable.append(number)
+                    else:
+                        found.append(checkpoint)
+        except FileNotFoundError:
+            pass
+        return found, unreadable
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where checkpoints go, how often, by which key, and whose are believed."""
+
+    file: CheckpointFile
+    every: int
+    key: SigningKey | None = None
+    ring: KeyRing = field(default_factory=KeyRing)

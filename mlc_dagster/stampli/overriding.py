@@ -1,0 +1,172 @@
+"""Two people decide about an invoice whose outcome nobody found out; Fusion is asked first, whatever they believe.
+
+What belongs here: what must be read in Fusion before each decision, and what makes it impossible. The decision itself
+is ``ledger.unsettled``'s. Nothing is sent: a further attempt is made by the window's next run, after proofs of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.fusion.invoice_rows import InvoiceRecord
+from mlc_dagster.fusion.invoices import read_back
+from mlc_dagster.ledger import unsettled
+from mlc_dagster.ledger.approval import Approval
+from mlc_dagster.ledger.database import Row
+from mlc_dagster.ledger.states import InvoiceState
+from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence
+from mlc_dagster.stampli.comparison import body_fields, compare, origin
+from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
+from mlc_dagster.stampli.inbound import Inbound, RequestCount
+from mlc_dagster.stampli.steps import with_client
+
+DECIDING = ("InvoiceNumber", "SupplierNumber", "BusinessUnit", "InvoiceCurrency", "InvoiceAmount", "CanceledFlag")
+"""A difference in one of these and Fusion's invoice is not the one that was sent, whoever says so."""
+
+
+class OverrideRefused(Exception):
+    """What Fusion shows, or does not show, forbids the decision; nothing was changed."""
+
+    def __init__(self, invoice_pk: int, step: str, why: str) -> None:
+        self.invoice_pk = invoice_pk
+        self.step = step
+        super().__init__(f"invoice {invoice_pk}: {step} is refused: {why}. Nothing was changed")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An invoice that was marked as posted."""
+
+    state: InvoiceState
+    """CREATED, or ALREADY_IN_FUSION when somebody else entered it."""
+    foreign: dict[str, list[str | None]]
+    """What shows that somebody else did: field to [ours, found]."""
+
+
+def mark_posted(inbound: Inbound, invoice_pk: int, fusion_invoice_id: int, approval: Approval) -> Marked:
+    """Adopt Fusion's invoice of this id, when its number, supplier, business unit and amount are what was sent.
+
+    Raises:
+        NotUnsettled, HeldByAnother: see ``ledger.unsettled``.
+        OverrideRefused: Fusion does not show it, or shows something else.
+        FusionError: Fusion cannot be read.
+    """
+    step = "marking it as posted"
+    with inbound.ledger.reading() as reading:
+        attempts = unsettled.attempts_to_compare(reading, invoice_pk)
+
+    async def read(client: FusionClient) -> dict[int, InvoiceRecord]:
+        return await read_back(client, [fusion_invoice_id])
+
+    record = with_client(inbound, RequestCount(), read).get(fusion_invoice_id)
+    if record is None:
+        why = f"Fusion shows no invoice with InvoiceId {fusion_invoice_id} to {inbound.settings.fusion.posting_user}"
+        raise OverrideRefused(invoice_pk, step, why)
+    attempt = _attempt_of(attempts, record)
+    if attempt is None:
+        told = "; ".join(
+            f"{name}: sent {sent}, Fusion has {seen}" for name, (sent, seen) in _deciding(attempts[0], record).items()
+        )
+        raise OverrideRefused(invoice_pk, step, f"InvoiceId {fusion_invoice_id} is not what was sent ({told})")
+    fields = body_fields(attempt["body"])
+    foreign = origin(fields, record, posting_user=inbound.settings.fusion.posting_user)
+    compared = {name: format(value, "f") if name == "InvoiceAmount" else str(value)
+                for name in DECIDING if (value := fields.get(name)) is not None}  # fmt: skip
+    with inbound.ledger.transaction() as transaction:
+        state = unsettled.mark_posted(
+            transaction,
+            invoice_pk,
+            attempt,
+            fusion_invoice_id=fusion_invoice_id,
+            foreign=foreign,
+            compared=compared,
+            approval=approval,
+        )
+    return Marked(state, foreign)
+
+
+def allow_repost(inbound: Inbound, invoice_pk: int, approval: Approval) -> None:
+    """Let the next run send the invoice once more, when Fusion provably does not have it now.
+
+    The run proves it twice again, half a wait apart, directly before it sends.
+
+    Raises:
+        NotUnsettled: see ``ledger.unsettled``.
+        OverrideRefused: Fusion shows it, or absence cannot be proven.
+        FusionError: Fusion cannot be read.
+    """
+    step = "posting it once more"
+    with inbound.ledger.reading() as reading:
+        attempts = unsettled.attempts_to_repeat(reading, invoice_pk)
+    findings = _look_up(inbound, attempts)
+    _refuse_when_there(invoice_pk, step, findings)
+    _refuse_unproven(inbound, invoice_pk, step, attempts, findings)
+    with inbound.ledger.transaction() as transaction:
+        unsettled.allow_repost(transaction, invoice_pk, looked_up=_told(attempts, findings), approval=approval)
+
+
+def abandon(inbound: Inbound, invoice_pk: int, approval: Approval) -> None:
+    """Give a parked invoice up for good, when nothing was sent of it or Fusion provably does not have it.
+
+    Raises:
+        NotUnsettled: it is not parked.
+        OverrideRefused: Fusion shows it: it is posted, whatever anybody decides; or absence cannot be proven.
+        FusionError: Fusion cannot be read.
+    """
+    step = "giving it up"
+    with inbound.ledger.reading() as reading:
+        attempts = unsettled.attempts_to_abandon(reading, invoice_pk)
+    findings = _look_up(inbound, attempts) if attempts else {}
+    _refuse_when_there(invoice_pk, step, findings)
+    _refuse_unproven(inbound, invoice_pk, step, attempts, findings)
+    with inbound.ledger.transaction() as transaction:
+        unsettled.abandon(transaction, invoice_pk, looked_up=_told(attempts, findings), approval=approval)
+
+
+def _attempt_of(attempts: Sequence[Row], record: InvoiceRecord) -> Row | None:
+    """The latest attempt that sent this, by what decides."""
+    return next((attempt for attempt in attempts if not _deciding(attempt, record)), None)
+
+
+def _deciding(attempt: Row, record: InvoiceRecord) -> dict[str, list[str | None]]:
+    differences = compare(body_fields(attempt["body"]), record).differences
+    return {name: differences[name] for name in DECIDING if name in differences}
+
+
+def _look_up(inbound: Inbound, attempts: Sequence[Row]) -> dict[int, Finding]:
+    async def look(client: FusionClient) -> dict[int, Finding]:
+        prover = AbsenceProver(inbound.ledger, client, inbound.pod)
+        return await prover.look_up([sought_for_attempt(attempt) for attempt in attempts])
+
+    return with_client(inbound, RequestCount(), look)
+
+
+def _refuse_when_there(invoice_pk: int, step: str, findings: dict[int, Finding]) -> None:
+    there = sorted(
+        {record.invoice_id for f in findings.values() if f.presence is Presence.PRESENT for record in f.records}
+    )
+    if there:
+        named = ", ".join(map(str, there))
+        why = (
+            f"Fusion shows it as InvoiceId {named}; `mlc invoices retry` has the next poll compare and enter it, or "
+            "two people say that this is it: `mlc invoices mark-posted`"
+        )
+        raise OverrideRefused(invoice_pk, step, why)
+
+
+def _refuse_unproven(
+    inbound: Inbound, invoice_pk: int, step: str, attempts: Sequence[Row], findings: dict[int, Finding]
+) -> None:
+    for attempt in attempts:
+        if findings[attempt["id"]].presence in (Presence.NOTHING_VISIBLE, Presence.UNPROVEN):
+            unit = body_fields(attempt["body"])["BusinessUnit"]
+            why = (
+                f"no invoice of business unit {unit} is visible to {inbound.settings.fusion.posting_user}, so that it "
+                "cannot be proven that this one is not there; check the user's data access"
+            )
+            raise OverrideRefused(invoice_pk, step, why)
+
+
+def _told(attempts: Sequence[Row], findings: dict[int, Finding]) -> dict[str, str]:
+    """What Fusion showed of each attempt, by its number."""
+    return {str(attempt["attempt"]): findings[attempt["id"]].presence.name for attempt in attempts}

@@ -1,0 +1,28 @@
+"""What may be said of a secret: errors that name its reference, and text whose repr does not show it."""
+
+
+class SecretError(Exception):
+    """A secret cannot be had. ``reference`` and ``remedy`` are for people; the value is in neither."""
+
+    def __init__(self, reference: str, fault: str, remedy: str) -> None:
+        self.reference = reference
+        self.fault = fault
+        self.remedy = remedy
+        super().__init__(f"{reference}: {fault}; {remedy}")
+
+
+class ProviderDown(SecretError):
+    """What keeps the secret does not answer now; the reference itself may be right."""
+
+
+class SecretText(str):
+    """A secret as text: usable wherever a str is, but ``repr`` and ``%r`` do not show it.
+
+    Tracebacks with local variables, dataclass and pydantic reprs and debuggers print reprs; that is where secrets leak.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """A mask of fixed length: the length of a secret is a secret too."""
+        return "SecretText('**********')"

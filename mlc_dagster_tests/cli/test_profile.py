@@ -1,0 +1,168 @@
+"""``mlc profile``: a person sees what a file is and what becomes of it, before it is ever polled."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from mlc_dagster.stampli.profile import load_profile, shipped_profiles
+from mlc_dagster_tests.cli.conftest import json_of, run_mlc
+from mlc_dagster_tests.stampli.builders import file_name, invoice_csv, invoice_rows
+from mlc_dagster_tests.stampli.builders_shapes import split_parts, typed_file, typed_records, write_split, xml_file
+
+ROWS = [*invoice_rows("60.00", "40.00"), *invoice_rows("7.50", invoice_id="2", currency="EUR")]
+
+
+def test_list_names_every_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody begins with an empty file."""
+    monkeypatch.chdir(tmp_path)
+    found = json_of(run_mlc("profile", "list", "--json"))["profiles"]
+    assert [each["name"] for each in found] == shipped_profiles()
+    assert {each["rows"] for each in found} == {"repeated_header", "split", "typed", "xml"}
+    assert "stampli_typed_pipe" in run_mlc("profile", "list").stdout
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_show_prints_what_can_be_loaded_again(tmp_path: Path, name: str) -> None:
+    """It is there to be copied and changed."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(run_mlc("profile", "show", name).stdout)
+    assert load_profile(path).digest == load_profile(name).digest
+
+
+def write(folder: Path, shape: str) -> Path:
+    """A whole file of a shape, under a name that its profile takes."""
+    if shape == "stampli_split_eu":
+        return write_split(folder, split_parts(ROWS))
+    content, ending = {
+        "stampli_lines_v1": (invoice_csv(ROWS), ".csv"),
+        "stampli_typed_pipe": (typed_file(typed_records(ROWS)), ".txt"),
+        "stampli_xml": (xml_file(ROWS), ".xml"),
+    }[shape]
+    path = folder / file_name().replace(".csv", ending)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("shape", shipped_profiles())
+def test_a_whole_file_is_recognised_and_added_up(tmp_path: Path, shape: str) -> None:
+    """Which profile, how many rows, how much money in which currency: what one compares with the sender's own."""
+    result = run_mlc("profile", "check", write(tmp_path, shape), "--json")
+    document = json_of(result)
+    assert result.exit_code == 0
+    assert document["profile"]["name"] == shape
+    found = document["result"]
+    assert (found["rows"], found["rows_in_invoices"], found["rows_set_aside"], found["invoices"]) == (3, 3, 0, 2)
+    assert found["totals"] == {"USD": "100.00", "EUR": "7.50"}
+    assert found["deviations"] == []
+    assert "No deviations" in run_mlc("profile", "check", write(tmp_path, shape)).stdout
+
+
+def deviations(*arguments: str | Path) -> list[tuple[str, str]]:
+    """(place, reason) of each deviation; the command ends with 1."""
+    result = run_mlc("profile", "check", *arguments, "--json")
+    assert result.exit_code == 1
+    return [(each["place"], each["reason"]) for each in json_of(result)["result"]["deviations"]]
+
+
+def test_deviations_have_line_and_column(tmp_path: Path) -> None:
+    """The sender looks there."""
+    path = write(tmp_path, "stampli_lines_v1")
+    lines = path.read_bytes().replace(b"40.00", b"40.005").splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, b"C100,short\n"])[:-1])
+    assert deviations(path) == [
+        ("end of the file", "FILE_PARTIAL"),
+        ("row 3, column line_amount", "FIELD_INVALID"),
+        ("row 5", "ROW_MALFORMED"),
+    ]
+    assert "row 3, column line_amount" in run_mlc("profile", "check", path).stdout
+
+
+def test_deviations_of_the_other_shapes_have_their_place(tmp_path: Path) -> None:
+    """An element has a path, a row of a delivery its file."""
+    document = write(tmp_path, "stampli_xml")
+    document.write_bytes(document.read_bytes().replace(b"7.50</Amount>\n      <", b"7,50</Amount>\n      <"))
+    assert deviations(document) == [("/InvoiceExport/Invoices/Invoice[2]/Amount", "FIELD_INVALID")]
+    parts = split_parts(ROWS)
+    parts["x_lines.csv"] = parts["x_lines.csv"].replace(b";61200;", b";x\ty;", 1)
+    assert deviations(write_split(tmp_path, parts)) == [("x_lines.csv row 2, column gl_account", "FIELD_INVALID")]
+
+
+def test_a_refused_file_says_why(tmp_path: Path) -> None:
+    """A trailer that is not true is the whole file's matter."""
+    path = write(tmp_path, "stampli_typed_pipe")
+    path.write_bytes(path.read_bytes().replace(b"|60.00|", b"|61.00|"))
+    assert deviations(path) == [("the whole file", "FILE_SCHEMA")]
+
+
+def test_another_name_is_told(tmp_path: Path) -> None:
+    """In the folder it would be left lying."""
+    path = write(tmp_path, "stampli_lines_v1").rename(tmp_path / "export.csv")
+    assert deviations(path) == [("export.csv", "FILE_NAME")]
+
+
+def test_a_file_of_no_shape_names_what_each_profile_misses(tmp_path: Path) -> None:
+    """The nearest profile is where one begins to write an own one."""
+    path = tmp_path / "other.csv"
+    path.write_bytes("Rechnung;Betrag\r\n1;10,00 \u20ac\r\n".encode("cp1252"))
+    result = run_mlc("profile", "check", path, "--json")
+    document = json_of(result)
+    assert result.exit_code == 1
+    assert document["profile"] is None
+    assert document["seen"]["delimiter"] == ";"
+    assert document["seen"]["columns"] == ["Rechnung", "Betrag"]
+    assert document["seen"]["line_ends"] == {"CRLF": 2}
+    assert document["seen"]["not_utf8"] == "0x80 at line 2, byte 9"
+    assert all(fit["refusal"] for fit in document["profiles"])
+    assert "fits no profile" in run_mlc("profile", "check", path).stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "facts"),
+    [
+        (b"", {"content": "empty", "encoding": "ASCII"}),
+        (b"\xef\xbb\xbfa,b\n", {"byte_order_mark": "UTF-8", "encoding": "UTF-8", "columns": ["a", "b"]}),
+        ("a\tb\r".encode("utf-16"), {"byte_order_mark": "UTF-16 LE", "delimiter": "\t"}),
+        (b"a|b\r1|2\r", {"line_ends": {"CR": 2}, "delimiter": "|"}),
+        (b"\0\0\0\1" * 10, {"content": "binary", "nul_bytes": 30}),
+        (b"<a/>", {"content": "xml", "final_line_end": False}),
+        (b"a,b\n\xc3", {"not_utf8": "the last character is cut off"}),
+        (gzip.compress(b"a;b\n"), {"packed": "gzip", "delimiter": ";"}),
+        (gzip.compress(b"a;b\n" * 1000)[:-9], {"packed": "gzip"}),
+    ],
+)
+def test_what_a_file_is_is_told_whatever_it_is(tmp_path: Path, content: bytes, facts: dict[str, object]) -> None:
+    """The first question about a strange file is what it is."""
+    path = tmp_path / "strange"
+    path.write_bytes(content)
+    seen = json_of(run_mlc("profile", "check", path, "--json"))["seen"]
+    assert {name: seen[name] for name in facts} == facts
+
+
+def test_what_cannot_be_used_ends_with_2(tmp_path: Path) -> None:
+    """A script tells a wrong command from a wrong file."""
+    path = write(tmp_path, "stampli_lines_v1")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: x\n")
+    assert run_mlc("profile", "check", path, "--profile", broken).exit_code == 2
+    assert run_mlc("profile", "check", path, "--profile", "no_such").exit_code == 2
+    assert run_mlc("profile", "check", tmp_path / "none.csv").exit_code == 2
+    assert run_mlc("profile", "show", "../profile").exit_code == 2
+    assert run_mlc("profile", "check", path, "--profile", "stampli_lines_v1").exit_code == 0
+
+
+def test_what_a_file_says_is_never_acted_upon_by_the_terminal(tmp_path: Path) -> None:
+    """Column names come from outside."""
+    path = tmp_path / "x\x1b[2J.csv"
+    path.write_bytes(b"a\x1b[2J,b\x9b31m\xe2\x80\xae\n")
+    output = run_mlc("profile", "check", path).stdout
+    assert "\x1b" not in output
+    assert "\u202e" not in output
+
+
+def test_the_limit_counts_the_rest(tmp_path: Path) -> None:
+    """A file of the wrong delimiter style has as many deviations as cells."""
+    path = write(tmp_path, "stampli_lines_v1")
+    path.write_bytes(path.read_bytes().replace(b"61200", b"6\t0"))
+    found = json_of(run_mlc("profile", "check", path, "--limit", "1", "--json"))["result"]
+    assert (len(found["deviations"]), found["not_told"]) == (1, 2)
