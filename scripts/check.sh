@@ -53,7 +53,7 @@ if [ "${1:-all}" = all ]; then
     step "definitions (dagster validate)" definitions
     # What measures time runs alone on the machine.
     tests "timing tests (pytest)" -m timing
-    tests "tests (pytest)" -m "not timing" --numprocesses "${WORKERS:-2}" --dist worksteal
+    tests "tests (pytest)" -m "not timing" --numprocesses "${WORKERS:-3}" --dist worksteal
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then

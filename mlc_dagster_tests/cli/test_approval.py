@@ -40,7 +40,8 @@ NEITHER = {
     # Show, check or verify.
     "audit roles", "audit verifier", "audit verify", "config check", "config schema", "doctor", "exceptions",
     "exports held", "exports list", "exports show", "files list", "invoices list", "invoices show", "layout check",
-    "layout list", "layout preview", "retention hold list", "retention plan", "secrets check", "secrets list",
+    "layout list", "layout preview", "retention hold list", "profile check", "profile list", "profile show",
+    "retention plan", "secrets check", "secrets list",
     # Run what runs by itself; nobody decides.
     "audit seal", "retention run", "run inbound", "run outbound",
     # Judged again by the same checks: who runs it is on record, with a reason if there is one.

@@ -110,7 +110,9 @@ def test_direct_mode_leaves_it_to_a_person(collector: Collector, place: str) -> 
     half = {} if place == "before the file was made" else {"A.csv": CONTENT[:65_536]}
     assert collector.acme.there() == half
     opened = list(collector.server.opened)
-    assert collector.acme.deliver() == []
+    # It is told of at every poll until somebody has settled it.
+    (still,) = collector.acme.deliver()
+    assert (still.outcome, still.attempts) == ("UNKNOWN", 0)
     assert collector.server.opened == opened
 
 
