@@ -20,7 +20,6 @@ from mlc_dagster.fusion.records import (
     PurchaseOrder,
     Read,
     SupplierRecord,
-    canonical,
     content_of,
     digest,
     status_of,
@@ -72,24 +71,6 @@ _ENCODER = msgspec.json.Encoder(decimal_format="string")
 _DECODER = msgspec.json.Decoder(StoredRead, strict=False)
 _EMPTY = b"{}"
 _NO_CONTENT = msgspec.Raw(_EMPTY)
-
-
-def stored_read(read: Read) -> StoredRead:
-    """The record as a line has it."""
-    content = canonical(read.content)
-    return _stored(read, digest(content), msgspec.Raw(content))
-
-
-def _stored(read: Read, sha256: str, content: msgspec.Raw) -> StoredRead:
-    return StoredRead(
-        record_id=read.record_id,
-        fusion_id=read.fusion_id,
-        sha256=sha256,
-        last_update_date=read.last_update_date,
-        creation_date=read.creation_date,
-        status=told_status(read.status),
-        content=content,
-    )
 
 
 def lines_of(content: Content) -> int:
@@ -161,7 +142,17 @@ class ExtractWriter:
             self.records -= 1
             self.lines -= before[2]
         # The last member is the content, which is not copied once more for being framed.
-        head = _ENCODER.encode(_stored(read, sha256, _NO_CONTENT))
+        head = _ENCODER.encode(
+            StoredRead(
+                record_id=read.record_id,
+                fusion_id=read.fusion_id,
+                sha256=sha256,
+                last_update_date=read.last_update_date,
+                creation_date=read.creation_date,
+                status=told_status(read.status),
+                content=_NO_CONTENT,
+            )
+        )
         self._stream.write(head[: -len(_EMPTY) - 1])
         self._stream.write(content)
         self._stream.write(b"}\n")

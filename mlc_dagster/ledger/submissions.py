@@ -55,12 +55,10 @@ _CREATED = (
     sa.update(submission)
     .where(submission.c.id == sa.bindparam("key"))
     .values(
-        phase=str(Phase.CREATED),
-        fusion_invoice_id=sa.bindparam("invoice"),
-        http_status=sa.bindparam("answered"),
+        phase=str(Phase.CREATED), fusion_invoice_id=sa.bindparam("invoice"), http_status=sa.bindparam("answered"),
         ended_at=sa.bindparam("at"),
     )
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -232,10 +230,9 @@ def mark_created(
     """Fusion holds the invoice under ``fusion_invoice_id``. Evidence counts whenever it comes, even after the lease."""
     row = transaction.row(_ATTEMPT, {"key": submission_id})
     assert row is not None  # noqa: S101 - rows are never deleted
-    transaction.execute(
-        _CREATED,
-        {"key": submission_id, "invoice": fusion_invoice_id, "answered": http_status, "at": transaction.now},
-    )
+    ended = {"key": submission_id, "invoice": fusion_invoice_id, "answered": http_status, "at": transaction.now}
+    transaction.execute(_CREATED, ended)
+    evident = {"invoice_id": fusion_invoice_id, "status": http_status, "evidence": evidence, "attempt": row["attempt"]}
     # A late answer may find the invoice parked, released or in a further attempt: what was created stays created.
     moved = move(
         transaction,
@@ -243,12 +240,7 @@ def mark_created(
         InvoiceState.CREATED,
         expected=[state for state in InvoiceState if state not in CREATED_STATES],
         event="submission.created",
-        detail={
-            "invoice_id": fusion_invoice_id,
-            "status": http_status,
-            "evidence": evidence,
-            "attempt": row["attempt"],
-        },
+        detail=evident,
         fusion_invoice_id=fusion_invoice_id,
         differences=None,
     )

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlc_dagster.exports.extract_file import stored_read
+from mlc_dagster.exports.extract_file import StoredRead
 from mlc_dagster.exports.recognition import Decision, Origin, Outcome, Selection, recognise, standing_of
-from mlc_dagster.fusion.records import Read, SupplierRecord
+from mlc_dagster.fusion.records import Read, SupplierRecord, canonical, digest
 from mlc_dagster.ledger.exported import RecordState
 from mlc_dagster.ledger.extracts import Reading
 from mlc_dagster.ledger.known_versions import Known, Latest
@@ -16,6 +16,19 @@ from mlc_dagster_tests.exports.workshop import START, invoice, journal, order, s
 
 DAY = dt.timedelta(days=1)
 ORIGIN = Origin(10, START)
+
+
+def stored_read(read: Read) -> StoredRead:
+    """The record as its extract has it."""
+    content = canonical(read.content)
+    return StoredRead(
+        record_id=read.record_id,
+        fusion_id=read.fusion_id,
+        sha256=digest(content),
+        last_update_date=read.last_update_date,
+        creation_date=read.creation_date,
+        content=msgspec.Raw(content),
+    )
 
 
 def selection(root: Any, source: str = "invoices", **feed: Any) -> Selection:

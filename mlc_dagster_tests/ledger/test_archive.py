@@ -46,8 +46,9 @@ def test_the_same_bytes_are_kept_once(archive: LocalArchive, source: Path) -> No
     assert len(stored_files(archive)) == 1
 
 
-def test_bytes_reach_the_disk_before_put_returns(
-    archive: LocalArchive, source: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("way", ["put", "take"])
+def test_bytes_reach_the_disk_before_they_are_said_to_be_kept(
+    archive: LocalArchive, source: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """The ledger says "received" after it: file first, then its name, then the folders that hold the name."""
     order: list[str] = []
@@ -63,7 +64,7 @@ def test_bytes_reach_the_disk_before_put_returns(
 
     monkeypatch.setattr(archive_module.os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
-    archive.put(source, SHA)
+    getattr(archive, way)(source, SHA)
     assert order == ["file", "name", "folder", "folder"]
 
 
@@ -160,27 +161,6 @@ def test_taking_known_bytes_keeps_the_entry_and_takes_the_file_away(archive: Loc
     assert archive.path(SHA).stat().st_ino == before
     assert not source.exists()
     assert len(stored_files(archive)) == 1
-
-
-def test_taken_bytes_reach_the_disk_before_their_name(
-    archive: LocalArchive, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As with put: a name without its bytes would be a damaged entry after a power cut."""
-    order: list[str] = []
-    real_fsync, real_replace = archive_module.os.fsync, Path.replace
-
-    def fsync(descriptor: int) -> None:
-        order.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
-        real_fsync(descriptor)
-
-    def replace(self: Path, target: Path) -> Path:
-        order.append("name")
-        return real_replace(self, target)
-
-    monkeypatch.setattr(archive_module.os, "fsync", fsync)
-    monkeypatch.setattr(Path, "replace", replace)
-    archive.take(source, SHA)
-    assert order == ["file", "name", "folder", "folder"]
 
 
 def test_a_file_from_another_file_system_is_copied(

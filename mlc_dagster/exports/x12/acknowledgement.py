@@ -37,10 +37,6 @@ class Answer997:
     kind: str
     """``set``, ``group`` or ``interchange``."""
 
-    @property
-    def is_rejection(self) -> bool:
-        return self.code not in ("A", "E", "P")
-
 
 MOST_ANSWERS = 100_000
 """Verdicts in one file; a day's documents are some thousand."""

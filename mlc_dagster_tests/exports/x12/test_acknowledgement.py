@@ -35,7 +35,6 @@ def test_groups_and_sets_are_told_apart() -> None:
     assert read[1].errors == ("PO1 at 12: 8", "element 4: 6 (12,5)", "5")
     assert [(each.group_code, each.group_control) for each in read] == [("PO", 7)] * 3
     assert (read[0].sender, read[0].receiver, read[0].interchange_control) == ("123456789", "ACME", 900)
-    assert [each.is_rejection for each in read] == [False, True, False]
 
 
 def test_numbers_with_leading_zeros_are_the_same_numbers() -> None:
