@@ -7,7 +7,9 @@ from decimal import Decimal
 from bench import journal_books as books_of
 from bench.journal_books import Books, currency, variant_lines, variant_of
 from mlc_dagster.exports.writing import Change, Version
-from mlc_dagster.fusion.records import Content, Installment, Invoice, InvoiceLine, Journal, JournalLine, Read, plain
+from mlc_dagster.fusion.canonical import plain
+from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
+from mlc_dagster.fusion.records import Content, Installment, Invoice, InvoiceLine, Journal, Read
 
 DAY = dt.date(2026, 11, 2)
 
@@ -17,7 +19,7 @@ def journals(books: Books) -> Iterator[Version]:
     for batch_id in books.batch_ids:
         number = batch_id - books_of.FIRST_BATCH_ID
         variant = variant_of(batch_id)
-        lines = tuple(
+        lines = JournalLines.of(
             JournalLine(
                 line_number=line.number,
                 account_combination=line.combination,

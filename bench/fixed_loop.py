@@ -5,10 +5,11 @@ is an error and never cut, an absent amount is zeros, a new line becomes a blank
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from mlc_dagster.exports.writing import Version
+from mlc_dagster.fusion.journal_lines import JournalLine
 from mlc_dagster.fusion.records import Journal
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -19,16 +20,25 @@ class TooLong(Exception):
     """A value that does not fit its column."""
 
 
-def fixed_records(versions: Iterable[Version]) -> Iterator[bytes]:
-    """The records of all journals, a journal at a time."""
+Rows = tuple[Version, Journal, Sequence[JournalLine]]
+
+
+def rows_of(versions: Iterable[Version]) -> Iterator[Rows]:
+    """The journals with their lines as a loop would have them: an object each."""
     for version in versions:
         journal = version.read.content
         if isinstance(journal, Journal):
-            yield b"".join(_records(version, journal))
+            yield version, journal, tuple(journal.lines)
 
 
-def _records(version: Version, journal: Journal) -> Iterator[bytes]:
-    for line in journal.lines:
+def fixed_records(journals: Iterable[Rows]) -> Iterator[bytes]:
+    """The records of all journals, a journal at a time."""
+    for rows in journals:
+        yield b"".join(_records(*rows))
+
+
+def _records(version: Version, journal: Journal, lines: Sequence[JournalLine]) -> Iterator[bytes]:
+    for line in lines:
         segments = (line.account_combination or "").split("-")
         record = (
             f"{_text(journal.ledger, 30)}{_text(journal.period, 15)}{_text(journal.batch_name, 50)}"

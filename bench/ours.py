@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import tempfile
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,11 +43,9 @@ class Tally:
         if not isinstance(read.content, Journal):
             raise WrongResult(f"{read.record_id} is a {type(read.content).__name__}, not a journal")
         self.lines += len(read.content.lines)
-        for line in read.content.lines:
-            for name in Totals._fields:
-                amount: Decimal | None = getattr(line, name)
-                if amount is not None:
-                    self.sums[name] += amount
+        for name in Totals._fields:
+            amounts: Sequence[Decimal | None] = read.content.lines.column(name)
+            self.sums[name] += sum([amount for amount in amounts if amount is not None], Decimal(0))
 
     def compare(self, books: Books) -> None:
         """Raises WrongResult unless every line came once and all four sums agree to the cent."""

@@ -11,18 +11,22 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bench import journal_books as books_of
 from bench.configuration import settings_for
 from bench.documents import invoices, journals
-from bench.fixed_loop import fixed_records
+from bench.fixed_loop import fixed_records, rows_of
 from bench.journal_books import Books
 from bench.measuring import Stopwatch, require_equal, tell
 from mlc_dagster.exports.layouts.loading import load_layout, open_writer
 from mlc_dagster.exports.staging import Staging
 from mlc_dagster.exports.writing import Frame, Version, Writer
+from mlc_dagster.ledger.archive import LocalArchive
 from mlc_dagster.settings import ExportSettings
 from mlc_dagster.settings.exports import PartnerSettings
+
+Document = TypeVar("Document")
 
 LAYOUTS = Path(__file__).parent / "layouts"
 FIXED_LAYOUT = str(LAYOUTS / "journal_fixed.yaml")
@@ -54,13 +58,11 @@ def write_file(writer: Writer, versions: Sequence[Version], folder: Path) -> tup
         window_end=books_of.WINDOW_END,
         controls={level: list(range(1, count + 1)) for level, count in levels.items()},
     )
-    target = folder / "file"
-    with target.open("wb") as stream:
-        writer.assemble(staged.parts(), frame, stream)
-    return target, staged.rows
+    path, _ = staged.assemble(frame, LocalArchive(folder))
+    return path, staged.rows
 
 
-def in_memory(versions: Iterable[Version]) -> list[Version]:
+def in_memory(versions: Iterable[Document]) -> list[Document]:
     """All documents at once. A run holds one at a time: the collector shall not walk through all of them again."""
     documents = list(versions)
     gc.collect()
@@ -95,7 +97,7 @@ def fixed(lines: int, folder: Path) -> dict[str, object]:
 
 def fixed_loop(lines: int, folder: Path) -> dict[str, object]:
     """The same by a loop."""
-    documents = in_memory(journals(Books.of_lines(lines)))
+    documents = in_memory(rows_of(journals(Books.of_lines(lines))))
     path = folder / "file"
     watch = Stopwatch()
     with path.open("wb") as stream:

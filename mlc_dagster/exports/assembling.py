@@ -15,7 +15,7 @@ from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.staging import StagedFile
 from mlc_dagster.exports.writing import Frame
 from mlc_dagster.ledger import control_numbers, feeds
-from mlc_dagster.ledger.archive import HashingFile, file_sha256
+from mlc_dagster.ledger.archive import file_sha256
 from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.known_versions import file_named
 from mlc_dagster.ledger.versions import NewFile
@@ -88,10 +88,7 @@ class Assembler:
     def _file(self, file: StagedFile, sequence: int, controls: Mapping[str, Sequence[int]]) -> NewFile:
         identity = self._feed.writer.identity
         frame = Frame(self._feed.name, sequence, self._now, self._start, self._end, controls)
-        whole = file.folder / "assembled"
-        with HashingFile(whole) as target:
-            self._feed.writer.assemble(file.parts(), frame, target)
-        content_sha256 = target.sha256
+        whole, content_sha256 = file.assemble(frame, self._archive)
         upload = self._feed.settings.upload
         inner = self._name(frame, content_sha256, "")
         name = inner

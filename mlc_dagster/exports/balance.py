@@ -3,33 +3,20 @@
 Statistical amounts (STAT) are quantities and have no other side; they are left out.
 """
 
-from collections.abc import Iterable, Mapping
-from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from itertools import compress
 
 from mlc_dagster.exports.writing import DocumentHeld
-from mlc_dagster.fusion.records import Journal, JournalLine
+from mlc_dagster.fusion.journal_lines import exact_sum
+from mlc_dagster.fusion.records import Journal
 from mlc_dagster.money import difference
 
 STATISTICAL = "STAT"
 NO_CURRENCY = "XXX"
 """ISO 4217's code for it; in names of totals."""
 
-# Sums in C, and an error rather than a rounded one.
-_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
-
-_SIDES = {name: attrgetter(name) for name in ("entered_dr", "entered_cr", "accounted_dr", "accounted_cr")}
-_currency_of = attrgetter("currency")
-
-
-def _by_currency(journal: Journal) -> Mapping[str, Iterable[JournalLine]]:
-    own = journal.currency or NO_CURRENCY
-    if set(map(_currency_of, journal.lines)) <= {None, own}:
-        return {own: journal.lines}
-    groups: dict[str, list[JournalLine]] = {}
-    for line in journal.lines:
-        groups.setdefault(line.currency or own, []).append(line)
-    return groups
+_SIDES = ("entered_dr", "entered_cr", "accounted_dr", "accounted_cr")
 
 
 def journal_totals(journal: Journal) -> dict[str, Decimal]:
@@ -38,14 +25,25 @@ def journal_totals(journal: Journal) -> dict[str, Decimal]:
     Those of statistical lines are named ``entered_dr STAT`` and ``accounted_dr STAT``.
     """
     totals: dict[str, Decimal] = {}
-    with localcontext(_EXACT):
-        for currency, lines in _by_currency(journal).items():
-            ledger = STATISTICAL if currency == STATISTICAL else journal.ledger_currency or NO_CURRENCY
-            for side, amount_of in _SIDES.items():
-                name = f"{side} {currency if side.startswith('entered') else ledger}"
-                amounts = [amount for amount in map(amount_of, lines) if amount is not None]
-                totals[name] = totals.get(name, Decimal(0)) + sum(amounts, Decimal(0))
+    for currency, total_of in _by_currency(journal):
+        ledger = STATISTICAL if currency == STATISTICAL else journal.ledger_currency or NO_CURRENCY
+        for side in _SIDES:
+            name = f"{side} {currency if side.startswith('entered') else ledger}"
+            totals[name] = exact_sum((totals.get(name), total_of(side)))
     return totals
+
+
+def _by_currency(journal: Journal) -> Iterator[tuple[str, Callable[[str], Decimal]]]:
+    """Each currency of the lines, with what sums a column over its lines; those that name none have the journal's."""
+    own, lines = journal.currency or NO_CURRENCY, journal.lines
+    currencies: Sequence[str | None] = lines.column("currency")
+    if set(currencies) <= {None, own}:
+        yield own, lines.total
+        return
+    of_lines = [currency or own for currency in currencies]
+    for wanted in dict.fromkeys(of_lines):
+        chosen = [currency == wanted for currency in of_lines]
+        yield wanted, lambda name, chosen=chosen: exact_sum(compress(lines.column(name), chosen))
 
 
 def check_balance(journal: Journal) -> dict[str, Decimal]:

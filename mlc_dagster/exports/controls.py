@@ -16,7 +16,8 @@ from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.recognition import Origin, Outcome, Selection, recognise
 from mlc_dagster.exports.rest import rest_extraction
 from mlc_dagster.fusion.changes import Listed
-from mlc_dagster.fusion.records import Journal, JournalLine, Read
+from mlc_dagster.fusion.journal_lines import JournalLine
+from mlc_dagster.fusion.records import Journal, Read
 from mlc_dagster.ledger import acknowledgements, control_numbers, exported, extracts, feeds, unreadable
 from mlc_dagster.ledger.archive import ArchiveDamaged, PayloadErased
 from mlc_dagster.ledger.database import Row

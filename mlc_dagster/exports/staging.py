@@ -3,6 +3,7 @@
 Memory holds counts and totals only. Nothing here is numbered or named; ``building`` assembles and commits.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,7 +12,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from mlc_dagster.exports.writing import Part, Rendered, Version, Writer
+from mlc_dagster.exports.writing import Frame, Part, Rendered, Version, Writer
+from mlc_dagster.ledger.archive import Archive, HashingFile
 from mlc_dagster.ledger.versions import NewVersion
 from mlc_dagster.money import total
 
@@ -22,7 +24,7 @@ _DECODER = msgspec.json.Decoder(NewVersion)
 @dataclass
 class _Group:
     path: Path
-    stream: BinaryIO
+    stream: BinaryIO | HashingFile
     documents: int = 0
     rows: int = 0
     totals: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
@@ -43,9 +45,18 @@ class SpooledVersions:
 class StagedFile:
     """One file's documents."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writer: Writer) -> None:
         folder.mkdir()
         self.folder = folder
+        self._writer = writer
+        self._assembled: str | None = None
+        """SHA-256 of the file when it was assembled last."""
+        self._opened: HashingFile | None = None
+        """The file itself, where documents can be written into it as they come."""
+        opening = writer.opening()
+        if opening is not None:
+            self._opened = HashingFile(folder / "assembled")
+            self._opened.write(opening)
         self.documents = 0
         self.rows = 0
         self.totals: dict[str, Decimal] = {}
@@ -64,7 +75,7 @@ class StagedFile:
         staged = self._groups.get(group)
         if staged is None:
             path = self.folder / f"group-{len(self._groups)}"
-            staged = self._groups[group] = _Group(path, path.open("wb"))
+            staged = self._groups[group] = _Group(path, self._opened or path.open("wb"))
         staged.stream.write(rendered.body)
         staged.documents += 1
         staged.rows += rendered.rows
@@ -90,6 +101,30 @@ class StagedFile:
         self._versions.close()
         for staged in self._groups.values():
             staged.stream.close()
+        if self._opened is not None:
+            self._opened.mark()
+            self._opened.close()
+
+    def assemble(self, frame: Frame, archive: Archive) -> tuple[Path, str]:
+        """The whole file and its SHA-256, in this frame; may be asked for again in another.
+
+        Args:
+            frame: what the file carries beside its documents.
+            archive: may have taken the file as it was assembled before.
+        """
+        whole = self.folder / "assembled"
+        if self._opened is None:
+            with HashingFile(whole) as target:
+                self._writer.assemble(self.parts(), frame, target)
+        else:
+            if self._assembled is not None and not whole.exists():
+                shutil.copyfile(archive.path(self._assembled), whole)
+            target = self._opened
+            target.resume()
+            with target:
+                self._writer.close(self.parts(), frame, target)
+        self._assembled = target.sha256
+        return whole, target.sha256
 
     @property
     def versions(self) -> SpooledVersions:
@@ -134,7 +169,7 @@ class Staging:
         """A further file; the one before is complete."""
         if self.files:
             self.files[-1].finish()
-        self.files.append(StagedFile(self._folder / f"file-{len(self.files)}"))
+        self.files.append(StagedFile(self._folder / f"file-{len(self.files)}", self._writer))
         return self.files[-1]
 
     def finish(self, *, empty_file: bool) -> list[StagedFile]:

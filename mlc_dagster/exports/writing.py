@@ -135,6 +135,17 @@ class Writer(Protocol):
         """How many control numbers of each level a file with these groups needs."""
         ...
 
+    def opening(self) -> bytes | None:
+        """What stands before the bodies, where that is the same whatever the file holds and there are no groups.
+
+        Bodies are then written into the file itself, once, and ``close`` writes the rest; None where it depends.
+        """
+        ...
+
+    def close(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
+        """Write what stands behind the bodies of a file that began with ``opening``."""
+        ...
+
     def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Write the whole file: frame and bodies."""
         ...

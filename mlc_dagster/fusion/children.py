@@ -7,17 +7,16 @@ made of is for ``documents`` and the modules of the sources.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import msgspec
 
-from mlc_dagster.fusion.changes import CountedPage, counted_page
+from mlc_dagster.fusion.changes import counted_page
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import ResponseInvalid
-from mlc_dagster.fusion.levels import Dated, Level, make_lines_plain
+from mlc_dagster.fusion.levels import Kept, Level
 from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.paging import collection_params
-from mlc_dagster.fusion.records import JournalLine
 from mlc_dagster.fusion.wire import DEFAULT_LIMIT, Page, decoded, nested_rows
 
 EXPANDED_LIMIT = 100
@@ -37,7 +36,7 @@ class Rows:
     The order counts: it is part of what a version's hash is taken over.
     """
 
-    def __init__(self, rows: list[Any], changed: set[str]) -> None:
+    def __init__(self, rows: Kept, changed: set[str]) -> None:
         self.rows = rows
         self.changed = changed
 
@@ -51,15 +50,11 @@ def came_along(level: Level, raw: msgspec.Raw, parent: Any) -> Rows | None:
     nested = _decode_nested(level.row, raw)
     if nested is None or not _is_all(nested):
         return None
-    rows = nested_rows(nested)
-    if level.flat:
-        make_lines_plain(cast("list[JournalLine]", rows))
-        dates = {row.last_update_date for row in nested_rows(_decode_nested(Dated, raw)) if row.last_update_date}
-    else:
-        dates = {row.last_update_date for row in rows if row.last_update_date}
+    came = nested_rows(nested)
+    rows = level.kept(came)
     if level.agrees is not None and level.agrees(parent, rows):
         return None
-    return Rows(level.ordered(rows)[0], dates)
+    return Rows(level.ordered(rows)[0], {row.last_update_date for row in came if row.last_update_date})
 
 
 async def read_children(client: FusionClient, level: Level, path: str, parent: Any) -> Rows:
@@ -70,7 +65,7 @@ async def read_children(client: FusionClient, level: Level, path: str, parent: A
         FusionError: as ``FusionClient.read``.
     """
     reading = _Reading(client, level, path, parent)
-    before: list[Any] | None = None
+    before: Sequence[Any] | None = None
     counts: list[str] = []
     for attempt in range(TRIES):
         await reading.once(side_by_side=attempt == 0)
@@ -98,59 +93,67 @@ class _Reading:
         # onlyData drops the links; they are the address of the next level, its keys being opaque.
         shown = {"onlyData": "false", "links": "self"} if level.children else {}
         self._params = collection_params(expand=level.expand, order_by=level.order_by, params=shown)
-        self.rows: list[Any] = []
+        self._parts: list[Kept] = []
+        """What was kept of each page."""
         self.changed: set[str] = set()
         self.total: int | None = None
         self.counted = False
         """Whether the last reading found as many rows as Fusion counts, or saw the end behind even more."""
 
+    @property
+    def rows(self) -> Kept:
+        if len(self._parts) > 1:
+            self._parts = [self._level.joined(self._parts)]
+        return self._parts[0] if self._parts else ()
+
     async def once(self, *, side_by_side: bool) -> None:
-        self.rows, self.changed = [], set()
+        self._parts, self.changed = [], set()
         page = await self._page(0, count=True)
-        self.total = page.total_results
-        self._take(page)
-        step = len(self.rows)
+        self.total = page.total
+        self._parts.append(page.rows)
+        step = len(page.rows)
         if side_by_side and self.total is not None and step:
             offsets = range(step, self.total, step)
             # In the order of their offsets, whatever comes first.
             for page in await together(self._page(offset) for offset in offsets):
-                self._take(page)
+                self._parts.append(page.rows)
         while not self._proven(page):
             page = await self._page(len(self.rows))
-            self._take(page)
+            self._parts.append(page.rows)
         self.counted = self.total is None or len(self.rows) >= self.total
 
-    def _proven(self, page: CountedPage[Any]) -> bool:
+    def _proven(self, page: "_Page") -> bool:
         """Whether ``page`` was the last: an empty one is; else count and hasMore must say so, and one sign more."""
-        items = page.items or []
-        if not items:
+        if not page.rows:
             return True
         if page.has_more is not False or self.total != len(self.rows):
             return False
-        if len(items) < min(self._limit, page.limit or self._limit):
+        if len(page.rows) < min(self._limit, page.limit or self._limit):
             return True
         agrees = self._level.agrees
         return agrees is not None and agrees(self._parent, self.rows) == ""
 
-    def _take(self, page: CountedPage[Any]) -> None:
-        self.rows += page.items or []
-
-    async def _page(self, offset: int, *, count: bool = False) -> CountedPage[Any]:
+    async def _page(self, offset: int, *, count: bool = False) -> "_Page":
         params = {**self._params, "limit": str(self._limit), "offset": str(offset)}
         if count:
             params["totalResults"] = "true"
-        where = f"GET {self._path}"
         answer = await self._client.read(self._path, params)
         # Whoever waits for the slot just freed sends before this page is decoded: decoding must not cost latency.
         await asyncio.sleep(0)
-        page = counted_page(self._level.row, answer, where)
+        page = counted_page(self._level.row, answer, f"GET {self._path}")
         rows = page.items or []
-        dated: Sequence[Any] = rows
-        if self._level.flat:
-            make_lines_plain(cast("list[JournalLine]", rows))
-            dated = counted_page(Dated, answer, where).items or []
-        self.changed.update(row.last_update_date for row in dated if row.last_update_date)
-        return page
+        self.changed.update(row.last_update_date for row in rows if row.last_update_date)
+        # At once, while the rows just decoded are at hand in the processor's cache.
+        return _Page(self._level.kept(rows), page.total_results, page.has_more, page.limit)
+
+
+class _Page(NamedTuple):
+    """Of a page."""
+
+    rows: Kept
+    total: int | None
+    has_more: bool | None
+    limit: int | None
 
 
 def _is_all(nested: Page[Any] | list[Any]) -> bool:

@@ -69,16 +69,16 @@ class Node:
         """The record with all below it; raises ResponseInvalid for a value that is none."""
         return self.level.record(**self.level.values(self.row), **self.children())
 
-    def children(self) -> dict[str, tuple[Any, ...]]:
+    def children(self) -> dict[str, Any]:
         """The records of the children, by the parent record's field."""
-        found: dict[str, tuple[Any, ...]] = {}
-        for child in self.level.children:
-            nodes = self.below.get(child.name)
-            rows = self.collections[child.name].rows if nodes is None else [node.record() for node in nodes]
-            if nodes is None and not child.flat:
-                rows = [child.record(**child.values(row)) for row in rows]
-            found[self.level.fields[child.name]] = tuple(rows)
-        return found
+        return {self.level.fields[child.name]: self._children_at(child) for child in self.level.children}
+
+    def _children_at(self, child: Level) -> Any:
+        nodes = self.below.get(child.name)
+        if nodes is not None:
+            return tuple(node.record() for node in nodes)
+        rows = self.collections[child.name].rows
+        return rows if child.together is not None else tuple(child.record(**child.values(row)) for row in rows)
 
 
 @dataclass(frozen=True, eq=False)

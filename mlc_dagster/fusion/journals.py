@@ -5,16 +5,16 @@ Headers and lines have opaque keys. A header's running totals prove that its lin
 """
 
 import datetime as dt
-from collections.abc import Sequence
-from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
-from operator import attrgetter
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from mlc_dagster.fusion.canonical import Record
 from mlc_dagster.fusion.documents import Node, Source
-from mlc_dagster.fusion.levels import Level, latest
-from mlc_dagster.fusion.records import Journal, JournalLine, Read, Record
+from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
+from mlc_dagster.fusion.levels import Level, journal_lines, latest
+from mlc_dagster.fusion.records import Journal, Read
 from mlc_dagster.fusion.wire import instant, money
 
 NAME = "journals"
@@ -33,18 +33,12 @@ class _Batch(Record, frozen=True, kw_only=True):
     journals: tuple[Journal, ...] = msgspec.field(default=(), name="journalHeaders")
 
 
-# As money.total, in one go: the sum of every journal's lines is taken, and one that would round raises.
-_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
-_debit_of, _credit_of = attrgetter("entered_dr"), attrgetter("entered_cr")
-
-
-def _totals_differ(header: Any, lines: Sequence[JournalLine]) -> str | None:
+def _totals_differ(header: Any, lines: JournalLines) -> str | None:
     dr, cr = money(header.running_total_dr), money(header.running_total_cr)
-    with localcontext(_EXACT):
-        if dr is not None and dr != sum([amount for amount in map(_debit_of, lines) if amount is not None]):
-            return _difference(header, len(lines), "RunningTotalDr", dr)
-        if cr is not None and cr != sum([amount for amount in map(_credit_of, lines) if amount is not None]):
-            return _difference(header, len(lines), "RunningTotalCr", cr)
+    if dr is not None and dr != lines.total("entered_dr"):
+        return _difference(header, len(lines), "RunningTotalDr", dr)
+    if cr is not None and cr != lines.total("entered_cr"):
+        return _difference(header, len(lines), "RunningTotalCr", cr)
     # Only both sides together prove that nothing is missing.
     return None if dr is None or cr is None else ""
 
@@ -56,7 +50,9 @@ def _difference(header: Any, count: int, attribute: str, said: Decimal) -> str:
     )
 
 
-LINES = Level("journalLines", JournalLine, ("line_number",), "JeLineNumber:asc", flat=True, agrees=_totals_differ)
+LINES = Level(
+    "journalLines", JournalLine, ("line_number",), "JeLineNumber:asc", together=journal_lines, agrees=_totals_differ
+)
 HEADERS = Level(
     "journalHeaders",
     Journal,

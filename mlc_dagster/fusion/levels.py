@@ -9,14 +9,16 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from operator import attrgetter
-from typing import Any, Optional, cast, get_args
+from typing import Any, Optional, get_args
 
 import msgspec
 from msgspec.structs import FieldInfo
 
+from mlc_dagster.fusion.canonical import Record, plain
 from mlc_dagster.fusion.client import path_below_root
-from mlc_dagster.fusion.records import JournalLine, Record, plain
+from mlc_dagster.fusion.journal_lines import JournalLines
 from mlc_dagster.fusion.wire import MOST_WHOLE, Id, YesNo, day, flag, instant, money
 
 
@@ -45,17 +47,14 @@ class WireRow(msgspec.Struct, rename="pascal", kw_only=True):
         return None if href is None else path_below_root(href)
 
 
-class Dated(msgspec.Struct, rename="pascal"):
-    """Of a row that is decoded straight into its record, what the record leaves out."""
-
-    last_update_date: str | None = None
-
-
 _MAYBE_ID: Any = Optional[Id]  # noqa: UP045  A type to pass on, which "|" makes of no Annotated.
 _LAST_OF_PLAIN = "123456789"
 """What a plain decimal that is no whole number ends in."""
 
-Agreement = Callable[[Any, Sequence[Any]], str | None]
+Kept = Sequence[Any] | JournalLines
+"""Rows of a collection as they are kept until their document is whole: as they came, or as columns."""
+
+Agreement = Callable[[Any, Any], str | None]
 """What is wrong with a parent's rows by the parent's own figures: a text, empty when they prove the rows to be all,
 None when the parent has no such figures."""
 
@@ -64,8 +63,9 @@ None when the parent has no such figures."""
 class Level:
     """One collection of a document, or its top.
 
-    ``key`` names the record's fields that tell siblings apart; ``order_by`` must sort by as much. ``flat`` rows are
-    decoded straight into ``record``: for lines, which come in hundreds of thousands.
+    ``key`` names the record's fields that tell siblings apart; ``order_by`` must sort by as much. Where the parent
+    keeps all rows together, as columns, for lines, which come in hundreds of thousands, ``together`` is what makes
+    them of a page's rows; these have the types of ``record`` on the wire too.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Level:
     key: tuple[str, ...]
     order_by: str
     children: tuple["Level", ...] = ()
-    flat: bool = False
+    together: Callable[[Sequence[Any]], JournalLines] | None = None
     without: frozenset[str] = frozenset()
     """Fields of the record that no attribute of the row has: another level fills them, or ``made``."""
     extra: tuple[tuple[str, str, Any], ...] = ()
@@ -98,7 +98,7 @@ class Level:
         own = [column for column in declared if column.name not in self.without and column.encode_name not in names]
         object.__setattr__(self, "columns", tuple((column.name, _maker(column)) for column in own))
         object.__setattr__(self, "_key_of", attrgetter(*self.key))
-        object.__setattr__(self, "row", self.record if self.flat else _wire_type(self, own))
+        object.__setattr__(self, "row", _wire_type(self, own))
 
     @property
     def expand(self) -> str | None:
@@ -117,13 +117,22 @@ class Level:
         """The child collection as it came with ``row``; empty when it did not come."""
         return getattr(row, _attribute(child))
 
-    def ordered(self, rows: list[Any]) -> tuple[list[Any], list[Any]]:
+    def kept(self, rows: list[Any]) -> Kept:
+        """What is kept of rows that just came; raises ResponseInvalid for values that are none."""
+        return rows if self.together is None else self.together(rows)
+
+    def joined(self, parts: Sequence[Any]) -> Kept:
+        """What was kept of several pages, as one."""
+        return list(chain.from_iterable(parts)) if self.together is None else JournalLines.joined(parts)
+
+    def ordered(self, rows: Kept) -> tuple[Kept, Sequence[Any]]:
         """``rows`` by their keys, and the keys: the order they came in must not show in what is made of them."""
-        keys = list(map(self._key_of if self.flat else self._sortable, rows))
-        in_order = sorted(keys)
-        if keys != in_order:
-            rows = sorted(rows, key=self._key_of if self.flat else self._sortable)
-        return rows, in_order
+        if isinstance(rows, JournalLines):
+            in_order = rows.by_number()
+            return in_order, in_order.line_number
+        keys = list(map(self._sortable, rows))
+        sorted_keys = sorted(keys)
+        return (rows if keys == sorted_keys else sorted(rows, key=self._sortable)), sorted_keys
 
     def _sortable(self, row: Any) -> tuple[Any, ...]:
         return tuple(value if isinstance(value, int) else str(value or "") for value in self._values_of_key(row))
@@ -163,32 +172,9 @@ def amount(value: Decimal) -> Decimal:
     return plain(money(value) or Decimal(0))
 
 
-def make_lines_plain(lines: Iterable[JournalLine]) -> None:
-    """Gives the decimals of lines just decoded their one spelling; nobody has seen the lines yet."""
-    for line in lines:
-        for value in (
-            line.entered_dr,
-            line.entered_cr,
-            line.accounted_dr,
-            line.accounted_cr,
-            line.conversion_rate,
-            line.stat_amount,
-        ):
-            if value is not None:
-                # As in ``amount``; a call for each of a million amounts would show.
-                text = str(value)
-                if len(text) > MOST_WHOLE or (
-                    not text.isdigit() and (text[-1] not in _LAST_OF_PLAIN or "E" in text or "N" in text)
-                ):
-                    _respell(line)
-                    break
-
-
-def _respell(line: JournalLine) -> None:
-    for name in ("entered_dr", "entered_cr", "accounted_dr", "accounted_cr", "conversion_rate", "stat_amount"):
-        value = getattr(line, name)
-        if value is not None:
-            msgspec.structs.force_setattr(line, name, amount(value))
+def journal_lines(rows: Sequence[Any]) -> JournalLines:
+    """Lines as they came; raises ResponseInvalid for amounts that are none."""
+    return JournalLines.of(rows, amount)
 
 
 def latest(texts: Iterable[str]) -> dt.datetime | None:
@@ -200,8 +186,13 @@ def _attribute(child: Level) -> str:
     return f"nested_{child.name}"
 
 
-def _wire_type(level: Level, own: Sequence[FieldInfo]) -> type[WireRow]:
+def _wire_type(level: Level, own: Sequence[FieldInfo]) -> type[Any]:
     fields: list[tuple[str, Any, Any]] = []
+    if level.together is not None:
+        fields.append(("last_update_date", str | None, msgspec.field(name="LastUpdateDate", default=None)))
+        whole = [column for column in own if int in _kinds(column)]
+        fields += [(column.name, Id, msgspec.field(name=column.encode_name)) for column in whole]
+        return msgspec.defstruct(f"{level.record.__name__}Row", fields, bases=(level.record,), kw_only=True, gc=False)
     for column in own:
         default = {} if column.required and column.type is not str else {"default": None}
         fields.append((column.name, _loose(column), msgspec.field(name=column.encode_name, **default)))
@@ -211,8 +202,7 @@ def _wire_type(level: Level, own: Sequence[FieldInfo]) -> type[WireRow]:
         (_attribute(child), msgspec.Raw, msgspec.field(name=child.name, default=msgspec.Raw()))
         for child in level.children
     ]
-    made = msgspec.defstruct(f"{level.record.__name__}Row", fields, bases=(WireRow,), kw_only=True)
-    return cast("type[WireRow]", made)
+    return msgspec.defstruct(f"{level.record.__name__}Row", fields, bases=(WireRow,), kw_only=True)
 
 
 def _kinds(column: FieldInfo) -> tuple[Any, ...]:

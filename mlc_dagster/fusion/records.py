@@ -8,38 +8,13 @@ Attribute names: Oracle's REST resources of version 11.13.18.05.
 
 import datetime as dt
 import hashlib
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-
-class Record(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, kw_only=True):
-    """Base of all: immutable, absent values left out, attributes under Fusion's names in JSON."""
-
-
-class JournalLine(Record, frozen=True, kw_only=True):
-    """Amounts are in the journal's currency (entered) and in the ledger's (accounted); one of Dr and Cr is absent."""
-
-    line_number: int = msgspec.field(name="JeLineNumber")
-    account_combination: str | None = None
-    entered_dr: Decimal | None = None
-    entered_cr: Decimal | None = None
-    accounted_dr: Decimal | None = None
-    accounted_cr: Decimal | None = None
-    stat_amount: Decimal | None = None
-    currency: str | None = msgspec.field(default=None, name="CurrencyCode")
-    conversion_date: str | None = msgspec.field(default=None, name="CurrencyConversionDate")
-    conversion_rate: Decimal | None = msgspec.field(default=None, name="CurrencyConversionRate")
-    conversion_type: str | None = msgspec.field(default=None, name="UserCurrencyConversionType")
-    description: str | None = None
-    chart_of_accounts: str | None = msgspec.field(default=None, name="ChartOfAccountsName")
-    reconciliation_reference: str | None = None
-    reference_1: str | None = msgspec.field(default=None, name="Reference1")
-    reference_2: str | None = msgspec.field(default=None, name="Reference2")
-    reference_3: str | None = msgspec.field(default=None, name="Reference3")
-    reference_4: str | None = msgspec.field(default=None, name="Reference4")
-    reference_5: str | None = msgspec.field(default=None, name="Reference5")
+from mlc_dagster.fusion.canonical import ENCODER, Record
+from mlc_dagster.fusion.journal_lines import NO_LINES, JournalLines
 
 
 class Journal(Record, frozen=True, kw_only=True):
@@ -67,7 +42,7 @@ class Journal(Record, frozen=True, kw_only=True):
     conversion_type: str | None = msgspec.field(default=None, name="UserCurrencyConversionType")
     external_reference: str | None = None
     reversed_journal: str | None = msgspec.field(default=None, name="ReversedJeHeaderName")
-    lines: tuple[JournalLine, ...] = msgspec.field(default=(), name="journalLines")
+    lines: JournalLines = msgspec.field(default=NO_LINES, name="journalLines")
 
     @property
     def record_id(self) -> str:
@@ -298,17 +273,14 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     status: Status | None = None
 
 
-_ENCODER = msgspec.json.Encoder(decimal_format="string")
-
-
 def canonical(content: Content) -> bytes:
     """The content as canonical JSON: fixed order, no blanks, absent values left out, decimals as exact text."""
-    return _ENCODER.encode(content)
+    return ENCODER.encode(content)
 
 
 def write_canonical(content: Content, target: bytearray) -> None:
     """``canonical`` into a buffer in place of what it held: large documents need not find new memory each time."""
-    _ENCODER.encode_into(content, target)
+    ENCODER.encode_into(content, target)
 
 
 def digest(canonical_content: bytes | bytearray) -> str:
@@ -340,17 +312,3 @@ def _decoder(source: str) -> msgspec.json.Decoder[Content]:
     if source not in _DECODERS:
         _DECODERS[source] = msgspec.json.Decoder(KINDS[source], strict=False)
     return _DECODERS[source]
-
-
-_EXACT = Context(prec=5_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
-"""Fusion's rates have some forty digits, more than Decimal's usual 28; what is longer than this raises."""
-
-
-def plain(value: Decimal) -> Decimal:
-    """The decimal in its one spelling: 100, 100.00 and 1E+2 are the same amount and must give the same hash.
-
-    No digit is lost: raises decimal.Inexact for more of them than any number of Fusion's has.
-    """
-    if value == value.to_integral_value():
-        return Decimal(int(value))
-    return value.normalize(_EXACT)

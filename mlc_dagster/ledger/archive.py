@@ -78,9 +78,11 @@ class HashingFile:
     """A new file that knows the SHA-256 and the number of the bytes written to it; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._stream = path.open("wb")
         self._digest = hashlib.sha256()
-        self.size = 0
+        self._marked = self._digest.copy()
+        self.size = self._marked_size = 0
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +103,17 @@ class HashingFile:
 
     def close(self) -> None:
         self._stream.close()
+
+    def mark(self) -> None:
+        """Remember this place for ``resume``."""
+        self._marked, self._marked_size = self._digest.copy(), self.size
+
+    def resume(self) -> None:
+        """Open the closed file at the marked place; what was written behind it is gone. Raises FileNotFoundError."""
+        self._stream = self.path.open("r+b")
+        self._stream.truncate(self._marked_size)
+        self._stream.seek(self._marked_size)
+        self._digest, self.size = self._marked.copy(), self._marked_size
 
 
 def file_sha256(path: Path) -> str:

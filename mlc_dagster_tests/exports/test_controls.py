@@ -9,7 +9,8 @@ import pytest
 
 from mlc_dagster.exports import controls
 from mlc_dagster.exports.controls import Finding
-from mlc_dagster.fusion.records import JournalLine, Read
+from mlc_dagster.fusion.journal_lines import JournalLine
+from mlc_dagster.fusion.records import Read
 from mlc_dagster.ledger import exported
 from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster_tests.exports.workshop import START, Workshop, invoice, journal

@@ -29,15 +29,8 @@ from mlc_dagster.exports.writing import (
     Rendered,
     Version,
 )
-from mlc_dagster.fusion.records import (
-    Invoice,
-    InvoiceStatus,
-    Journal,
-    JournalLine,
-    PurchaseOrder,
-    Read,
-    SupplierRecord,
-)
+from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
+from mlc_dagster.fusion.records import Invoice, InvoiceStatus, Journal, PurchaseOrder, Read, SupplierRecord
 from mlc_dagster.ledger import extracts
 from mlc_dagster.ledger.archive import LocalArchive, file_sha256
 from mlc_dagster.ledger.database import Ledger, Row
@@ -85,8 +78,8 @@ def journal(batch: int, amount: str, **changes: Any) -> Read:
             JournalLine(line_number=1, account_combination="101-1", entered_dr=Decimal(amount)),
             JournalLine(line_number=2, account_combination="101-2", entered_cr=Decimal(amount)),
         ),
-    }
-    return _read("journals", batch, Journal(**(fields | changes)))
+    } | changes
+    return _read("journals", batch, Journal(**(fields | {"lines": JournalLines.of(fields["lines"])})))
 
 
 def _read(source: str, fusion_id: int, content: Invoice | Journal | PurchaseOrder | SupplierRecord) -> Read:
@@ -139,6 +132,12 @@ class PlainWriter:
     def levels(self, groups: Sequence[str]) -> Mapping[str, int]:
         return {"interchange": 1, "group": len(groups)} if self.numbered and groups else {}
 
+    def opening(self) -> bytes | None:
+        return None if self.numbered else b""
+
+    def close(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
+        self.before_assembly()
+
     def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         self.before_assembly()
         if self.numbered:
@@ -157,7 +156,7 @@ def _amount(content: object) -> Decimal:
         case PurchaseOrder():
             return content.ordered or Decimal(0)
         case Journal():
-            return content.lines[0].entered_dr or Decimal(0)
+            return content.lines.column("entered_dr")[0] or Decimal(0)
         case _:
             return Decimal(0)
 

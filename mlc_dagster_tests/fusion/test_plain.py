@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.fusion.records import plain
+from mlc_dagster.fusion.canonical import plain
 
 numbers = st.builds(
     lambda sign, digits, exponent: Decimal((sign, digits, exponent)),

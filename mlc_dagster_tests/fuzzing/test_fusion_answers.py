@@ -17,6 +17,7 @@ from mlc_dagster.fusion.answers import MAX_DETAILS, MAX_TEXT, Answer, read_detai
 from mlc_dagster.fusion.changes import counted_page
 from mlc_dagster.fusion.errors import FusionError, ResponseInvalid
 from mlc_dagster.fusion.invoice_rows import InvoiceRow
+from mlc_dagster.fusion.journal_lines import JournalLines
 from mlc_dagster.fusion.journals import BATCHES, HEADERS, LINES
 from mlc_dagster.fusion.paging import read_pages
 from mlc_dagster.fusion.payables import TOP
@@ -205,7 +206,10 @@ def test_rows_of_documents_are_typed_or_refused(content: bytes, level: Any) -> N
     """What is decoded here becomes a partner's file without anybody looking at it."""
     try:
         page = counted_page(level.row, answer(content), "GET x")
-        values = [level.values(row) for row in page.items or []] if not level.flat else []
+        rows = level.kept(page.items or [])
+        values = [
+            msgspec.structs.asdict(row) if isinstance(rows, JournalLines) else level.values(row) for row in rows
+        ]
     except ResponseInvalid:
         values = []
     for found in values:

@@ -194,10 +194,9 @@ def values_of(field: Field, document: Document) -> Sequence[Any]:
         return document.segments(field.attribute)
     if field.family == "status":
         return document.statuses(field.level)
-    objects = document.objects(field.level)
     if field.family == "derived":
-        return [derived(line, field.attribute) for line in objects]
-    return list(map(attrgetter(field.attribute), objects))
+        return derived(document, field.attribute)
+    return document.column(field.level, field.attribute)
 
 
 Make = Callable[[Sequence[Any], Document, "Counter[str]"], Sequence[str]]
@@ -218,18 +217,8 @@ class RecordPlan:
             (index, {}, field.money is None) for index, field in shared
         ]
         self._read_shared = _reader([field.attribute for _, field in shared])
-        levels: dict[str, list[tuple[int, str]]] = {}
-        self._others: list[tuple[int, Field]] = []
-        for index, cell in enumerate(cells):
-            if cell.field is None or cell.field.level == "document":
-                continue
-            if cell.field.family == "record":
-                levels.setdefault(cell.field.level, []).append((index, cell.field.attribute))
-            else:
-                self._others.append((index, cell.field))
-        self._levels = [
-            (level, [(index, attrgetter(attribute)) for index, attribute in entries])
-            for level, entries in levels.items()
+        self._by_row = [
+            (index, cell.field) for index, cell in enumerate(cells) if cell.field and cell.field.level != "document"
         ]
         self._fixed: dict[int, str] = {}
 
@@ -244,11 +233,7 @@ class RecordPlan:
         for (index, memo, lasting), value in zip(self._memos, self._read_shared(document), strict=True):
             text = memo.get(value) if lasting else None
             result[index] = self._once(index, memo, value, document, counts) if text is None else text
-        for level, readers in self._levels:
-            objects = document.objects(level)
-            for index, reader in readers:
-                result[index] = makes[index](list(map(reader, objects)), document, counts)
-        for index, field in self._others:
+        for index, field in self._by_row:
             result[index] = makes[index](values_of(field, document), document, counts)
         return result
 

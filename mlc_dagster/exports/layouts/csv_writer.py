@@ -304,27 +304,38 @@ class CsvWriter(TabularWriter):
         stretches = (repeat(column, rows) if isinstance(column, str) else column for column in merged)
         return end.join(map(delimiter.join, zip(*stretches, strict=True))) + end
 
+    def opening(self) -> bytes | None:
+        return None if self._header else self._mark + self._names
+
+    def close(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
+        if self._trailer:
+            self._write_records(self._trailer, self._facts(parts, frame), target)
+
     def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Byte order mark, header, column names, bodies, trailer."""
-        layout = self._layout
-        facts = self._facts(parts, frame)
-        if layout.bom:
-            target.write(_BOMS[layout.encoding])
-        self._write_records(self._header, facts, target)
-        if layout.column_names:
-            self._write([column.name for column in layout.columns], target)
+        target.write(self._mark)
+        self._write_records(self._header, self._facts(parts, frame), target)
+        target.write(self._names)
         for part in parts:
             with part.body.open("rb") as body:
                 shutil.copyfileobj(body, target, COPY_BYTES)
-        self._write_records(self._trailer, facts, target)
+        self.close(parts, frame, target)
+
+    @property
+    def _mark(self) -> bytes:
+        return _BOMS[self._layout.encoding] if self._layout.bom else b""
+
+    @property
+    def _names(self) -> bytes:
+        return self._record([column.name for column in self._layout.columns]) if self._layout.column_names else b""
 
     def _write_records(
         self, records: Sequence[tuple[bool, list[Template]]], facts: FileFacts, target: ByteSink
     ) -> None:
         for per_currency, templates in records:
             for own in each_currency(facts, per_currency=per_currency):
-                self._write([template.render(own) for template in templates], target)
+                target.write(self._record([template.render(own) for template in templates]))
 
-    def _write(self, cells: Sequence[str], target: ByteSink) -> None:
+    def _record(self, cells: Sequence[str]) -> bytes:
         line = self._layout.delimiter.join(self._quoting.of_frame(cell) for cell in cells) + self._line_end
-        target.write(line.encode(self._layout.encoding))
+        return line.encode(self._layout.encoding)

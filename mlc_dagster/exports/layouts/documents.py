@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, cast
 
 from mlc_dagster.exports.balance import STATISTICAL
 from mlc_dagster.exports.layouts.fields import COMBINATIONS, LEVELS, ORDER_STATUSES, ROWS, Field
 from mlc_dagster.exports.writing import DocumentHeld, Version
-from mlc_dagster.fusion.records import Journal, JournalLine, OrderStatus
+from mlc_dagster.fusion.journal_lines import NO_LINES, JournalLines
+from mlc_dagster.fusion.records import Journal, OrderStatus
 from mlc_dagster.money import difference, minor_units
 from mlc_dagster.settings.fusion import ChartSettings
-
-_currency_of = attrgetter("currency")
 
 
 class _Absent:
@@ -40,26 +40,31 @@ class Splits:
         self.chart = chart
         self.position = {segment: index for index, segment in enumerate(chart.segments)}
 
-    def segments(self, combinations: Sequence[str | None]) -> list[Sequence[str | None]]:
-        """One column per segment; absent where there is no combination. Raises DocumentHeld (SEGMENTS)."""
+    def split(self, combinations: Sequence[str | None]) -> list[str]:
+        """All segments of all combinations that are there, one after the other. Raises DocumentHeld (SEGMENTS)."""
         delimiter, count = self.chart.delimiter, len(self.chart.segments)
-        present = [combination for combination in combinations if combination is not None]
-        for combination in present:
-            if combination.count(delimiter) != count - 1:
-                parts = combination.count(delimiter) + 1
-                raise DocumentHeld(
-                    "SEGMENTS",
-                    f"account combination {combination!r} has {parts} segments and chart {self.name} "
-                    f"{count} ({delimiter.join(self.chart.segments)}); correct fusion.charts.{self.name} in mlc.yaml",
-                )
-        if not present:
-            return [combinations] * count
+        present = cast(
+            "Sequence[str]",
+            [each for each in combinations if each is not None] if None in combinations else combinations,
+        )
+        if not set(map(str.count, present, repeat(delimiter))) <= {count - 1}:
+            combination = next(each for each in present if each.count(delimiter) != count - 1)
+            raise DocumentHeld(
+                "SEGMENTS",
+                f"account combination {combination!r} has {combination.count(delimiter) + 1} segments and chart "
+                f"{self.name} {count} ({delimiter.join(self.chart.segments)}); correct fusion.charts.{self.name} in "
+                "mlc.yaml",
+            )
         # One split for all: every combination has as many segments as the chart.
-        parts = delimiter.join(present).split(delimiter)
-        columns: list[Sequence[str | None]] = [parts[position::count] for position in range(count)]
-        if len(present) == len(combinations):
-            return columns
-        return [_with_gaps(column, combinations) for column in columns]
+        return delimiter.join(present).split(delimiter) if present else []
+
+    def column(self, parts: Sequence[str], index: int, combinations: Sequence[str | None]) -> Sequence[str | None]:
+        """One segment of each combination, out of ``split``; absent where there is no combination."""
+        column = parts[index :: len(self.chart.segments)]
+        if len(column) == len(combinations):
+            return column
+        values = iter(column)
+        return [None if combination is None else next(values) for combination in combinations]
 
     def index_of(self, attribute: str) -> int | None:
         """Position of a segment or of ``chart.…``; None where the chart has none."""
@@ -68,12 +73,6 @@ class Splits:
             segment = role.get(attribute, self.chart.natural_account)
             return None if segment is None else self.position[segment]
         return self.position.get(attribute)
-
-
-def _with_gaps(column: Sequence[str | None], combinations: Sequence[str | None]) -> Sequence[str | None]:
-    """The column of the combinations that are there, spread over all rows."""
-    values = iter(column)
-    return [None if combination is None else next(values) for combination in combinations]
 
 
 @dataclass(frozen=True)
@@ -128,16 +127,17 @@ class Document:
         self.position, self.feed, self.layout_name, self.layout_version = about
         self._charts = charts
         self._row = row
-        self._split: list[Sequence[str | None]] | None = None
+        self._split: list[str] | None = None
         self.skipped = 0
         self.first_row = 0
         """Of a chunk: where it begins in the document, from 0."""
+        self._end: int | None = None
         self.levels: dict[str, Sequence[Any]] = self._rows(childless)
         self.rows = len(self.levels[row]) if row in self.levels else 1
         self.currency: str | None = getattr(self.content, "currency", None)
         """Of its amounts; None where the source has none."""
-        lines = self.content.lines if isinstance(self.content, Journal) else ()
-        self._mixed = not set(map(_currency_of, lines)) <= {None, self.currency}
+        lines = self.content.lines if isinstance(self.content, Journal) else NO_LINES
+        self._mixed = not set(lines.column("currency")) <= {None, self.currency}
 
     def _rows(self, childless: str) -> dict[str, Sequence[Any]]:
         source = self.version.read.source
@@ -172,57 +172,64 @@ class Document:
             return ()
         return (_ABSENT,)
 
-    def objects(self, level: str) -> Sequence[Any]:
-        """The record behind each row, at that level."""
-        return self.levels[level]
+    def column(self, level: str, attribute: str) -> Sequence[Any]:
+        """An attribute of the record behind each row, at that level."""
+        objects = self.levels[level]
+        if isinstance(objects, JournalLines):
+            column = objects.column(attribute)
+            return column if self._end is None else column[self.first_row : self._end]
+        return list(map(attrgetter(attribute), objects))
 
     def statuses(self, level: str) -> Sequence[str | None]:
         """Fusion's status code of each row's line or schedule, as it was when the order was read."""
-        objects = self.levels[level]
         if not isinstance(self.status, OrderStatus):
-            return [None] * len(objects)
+            return [None] * self._count
         codes, key = ORDER_STATUSES[level]
         known: dict[int, str] = getattr(self.status, codes)
-        return [known.get(getattr(each, key)) for each in objects]
+        return list(map(known.get, self.column(level, key)))
 
     def currencies(self, field: Field) -> str | list[str | None] | None:
         """Currency of an amount field: one for all rows, or one per row."""
         own = self.currency
         if field.money == "document":
             return own
-        lines = cast("Sequence[JournalLine]", self.levels.get("line", ()))
+        lines: Sequence[str | None] = self.column("line", "currency") if self._mixed else ()
         if field.money == "line":
-            return [line.currency or own for line in lines] if self._mixed else own
+            return [line or own for line in lines] if self._mixed else own
         if own == STATISTICAL:
             return STATISTICAL
         ledger: str | None = cast("Journal", self.content).ledger_currency
-        return [STATISTICAL if line.currency == STATISTICAL else ledger for line in lines] if self._mixed else ledger
+        return [STATISTICAL if line == STATISTICAL else ledger for line in lines] if self._mixed else ledger
 
     def segments(self, attribute: str) -> Sequence[str | None]:
         """One segment of each row's account combination. Raises DocumentHeld."""
         chart = self._charts.for_content(self.content)
         if attribute == "chart.name":
-            return [chart.name] * len(self.levels[self._row])
+            return [chart.name] * self._count
         index = chart.index_of(attribute)
         if index is None:
-            return [None] * len(self.levels[self._row])
+            return [None] * self._count
+        combinations = self.column(self._row, COMBINATIONS[self.version.read.source, self._row])
         if self._split is None:
-            path = COMBINATIONS[self.version.read.source, self._row]
-            combinations = list(map(attrgetter(path), self.levels[self._row]))
-            self._split = chart.segments(combinations)
-        return self._split[index]
+            self._split = chart.split(combinations)
+        return chart.column(self._split, index, combinations)
+
+    @property
+    def _count(self) -> int:
+        """Rows of this chunk."""
+        return min(self._end or self.rows, self.rows) - self.first_row
 
     def chunk(self, start: int, end: int) -> "Document":
         """Some of its rows, as a document of their own; what belongs to the whole stays as it is."""
         part = copy.copy(self)
-        part.levels = {level: objects[start:end] for level, objects in self.levels.items()}
-        part.forget_segments()
-        part.first_row = start
+        part.first_row, part._end = start, end  # noqa: SLF001 - one of our own
+        part._split = None  # noqa: SLF001 - of rows that are no longer its
+        # Columns are cut when they are asked for: they are taken apart once for all chunks.
+        part.levels = {
+            level: objects if isinstance(objects, JournalLines) else objects[start:end]
+            for level, objects in self.levels.items()
+        }
         return part
-
-    def forget_segments(self) -> None:
-        """Of rows that are no longer its own."""
-        self._split = None
 
 
 @cache
@@ -244,20 +251,29 @@ def places_of(currency: str | None) -> int | None:
     return places
 
 
-def derived(line: JournalLine | _Absent, attribute: str) -> str | Decimal | None:
-    """Side, amount on that side, or debit minus credit of a journal line; absent where it has no amount."""
-    kind = "accounted" if attribute.startswith("line.accounted") else "entered"
-    debit: Decimal | None = getattr(line, f"{kind}_dr")
-    credit: Decimal | None = getattr(line, f"{kind}_cr")
-    if attribute == "line.side" and debit is None and credit is None:
-        debit, credit = line.accounted_dr, line.accounted_cr
+def derived(document: Document, attribute: str) -> Sequence[str | Decimal | None]:
+    """Side, amount on that side, or debit minus credit of each journal line; absent where it has no amount."""
+    entered = zip(document.column("line", "entered_dr"), document.column("line", "entered_cr"), strict=True)
+    accounted = zip(document.column("line", "accounted_dr"), document.column("line", "accounted_cr"), strict=True)
+    if attribute == "line.side":
+        pairs = [own if own != (None, None) else other for own, other in zip(entered, accounted, strict=True)]
+        return [_sided(debit, credit)[0] for debit, credit in pairs]
+    pairs = accounted if attribute.startswith("line.accounted") else entered
+    if attribute.endswith("_net"):
+        return [_net(debit, credit) for debit, credit in pairs]
+    return [_sided(debit, credit)[1] for debit, credit in pairs]
+
+
+def _net(debit: Decimal | None, credit: Decimal | None) -> Decimal | None:
     if debit is None and credit is None:
         return None
-    net = difference(debit or Decimal(0), credit or Decimal(0))
-    if attribute.endswith("_net"):
-        return net
+    return difference(debit or Decimal(0), credit or Decimal(0))
+
+
+def _sided(debit: Decimal | None, credit: Decimal | None) -> tuple[str | None, Decimal | None]:
+    net = _net(debit, credit)
+    if net is None:
+        return None, None
     if debit and credit:
-        side, amount = ("D", net) if net >= 0 else ("C", -net)
-    else:
-        side, amount = ("C", credit) if debit is None or (credit and not debit) else ("D", debit)
-    return side if attribute == "line.side" else amount
+        return ("D", net) if net >= 0 else ("C", -net)
+    return ("C", credit) if debit is None or (credit and not debit) else ("D", debit)

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from mlc_dagster.fusion import records
+from mlc_dagster.fusion.journal_lines import JournalLine
 
 Kind = Literal["text", "integer", "decimal", "date", "time", "flag"]
 Money = Literal["document", "line", "ledger"]
@@ -46,7 +47,7 @@ class Level:
 DOCUMENT_PREFIX = {"journals": "journal", "invoices": "invoice", "purchase_orders": "order", "suppliers": "supplier"}
 
 LEVELS: Mapping[str, Mapping[str, Level]] = {
-    "journals": {"line": Level(records.JournalLine, "lines")},
+    "journals": {"line": Level(JournalLine, "lines")},
     "invoices": {
         "line": Level(records.InvoiceLine, "lines"),
         "distribution": Level(records.InvoiceDistribution, "distributions"),

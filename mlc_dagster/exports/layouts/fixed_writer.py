@@ -11,10 +11,12 @@ from decimal import Decimal
 from itertools import repeat
 from typing import Any, cast
 
+from mlc_dagster.exports.balance import STATISTICAL
 from mlc_dagster.exports.layouts.cells import Cell, Make, RecordPlan, Texts
 from mlc_dagster.exports.layouts.documents import Document
 from mlc_dagster.exports.layouts.encodings import encodable, encoder, extends_ascii, substitute
 from mlc_dagster.exports.layouts.errors import LayoutError
+from mlc_dagster.exports.layouts.fields import Field
 from mlc_dagster.exports.layouts.fixed_numbers import NegativeAmount, NumberShape, place, place_all
 from mlc_dagster.exports.layouts.frames import FileFacts, Template
 from mlc_dagster.exports.layouts.model import FixedColumn, FixedFrameRecord, FixedWidthLayout
@@ -66,7 +68,11 @@ class _Placing:
         """How the column's values become its stretches."""
         column, field = cast("FixedColumn", cell.column), cell.field
 
+        without_mark = field is not None and field.kind == "decimal" and self.shape(column).implied
+
         def general(values: Sequence[Any], document: Document, counts: Counter[str]) -> list[str]:
+            if without_mark:
+                _check_scale(cell, values, document)
             return self.finish(cell, cell.texts(values, document), counts, document)
 
         touched = column.crosswalk or column.case or column.max_length or column.default or column.sign_of
@@ -199,6 +205,27 @@ class _Placing:
         return [text[start : start + length] for start in range(0, len(text), length)]
 
 
+def _check_scale(cell: Cell, values: Sequence[Decimal | None], document: Document) -> None:
+    """Without a decimal mark the digits mean nothing unless all have as many decimals. Raises DocumentHeld."""
+    if isinstance(cell.column.format.decimals, int):
+        return
+    field = cast("Field", cell.field)
+    by_currency = field.money is not None and cell.column.format.decimals != "as_is"
+    own = document.currencies(field) if by_currency else None
+    currencies = own if isinstance(own, list) else repeat(own, len(values))
+    for index, (value, currency) in enumerate(zip(values, currencies, strict=True)):
+        if value is None or (value == value.to_integral_value() if not by_currency else currency != STATISTICAL):
+            continue
+        what = "is a quantity" if by_currency else "has decimals"
+        raise cell.held(
+            "AMOUNT_SCALE",
+            index,
+            document,
+            f"{value} {what}, and the column shows no decimal mark and has no number of decimals; write decimals in "
+            "its format, or implied: false",
+        )
+
+
 def _one_line(text: str, counts: Counter[str]) -> str:
     text = text.replace("\r\n", "\n")
     for mark in _NEW_LINES:
@@ -305,14 +332,21 @@ class FixedWidthWriter(TabularWriter):
         stretches = (repeat(texts, rows) if isinstance(texts, str) else texts for texts in merged if texts != "")
         return "".join(map("".join, zip(*stretches, strict=True)))
 
+    def opening(self) -> bytes | None:
+        return None if self._layout.header else b""
+
+    def close(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
+        """Raises LayoutError where a total or count is longer than its column."""
+        if self._layout.trailer:
+            self._write_frame(self._layout.trailer, self._facts(parts, frame), target)
+
     def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Header, bodies, trailer. Raises LayoutError where a total or count is longer than its column."""
-        facts = self._facts(parts, frame)
-        self._write_frame(self._layout.header, facts, target)
+        self._write_frame(self._layout.header, self._facts(parts, frame), target)
         for part in parts:
             with part.body.open("rb") as body:
                 shutil.copyfileobj(body, target, COPY_BYTES)
-        self._write_frame(self._layout.trailer, facts, target)
+        self.close(parts, frame, target)
 
     def _write_frame(self, records: Sequence[FixedFrameRecord], facts: FileFacts, target: ByteSink) -> None:
         for record in records:

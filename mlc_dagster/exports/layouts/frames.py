@@ -20,7 +20,8 @@ from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.exports.layouts.fields import Field
 from mlc_dagster.exports.layouts.numbers import ScaleExceeded, digits_of, number_texts
 from mlc_dagster.exports.writing import DocumentHeld, Frame, Part
-from mlc_dagster.fusion.records import Invoice, Journal, PurchaseOrder, plain
+from mlc_dagster.fusion.canonical import plain
+from mlc_dagster.fusion.records import Invoice, Journal, PurchaseOrder
 
 _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _COUNTS = ("rows", "documents", "records", "sequence")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
 from mlc_dagster.fusion.records import (
     Content,
     Installment,
@@ -17,7 +18,6 @@ from mlc_dagster.fusion.records import (
     InvoiceLine,
     InvoiceStatus,
     Journal,
-    JournalLine,
     OrderDistribution,
     OrderLine,
     OrderSchedule,
@@ -112,9 +112,11 @@ def _journals(chart: ChartSettings) -> Sequence[tuple[int, Journal]]:
                 description='Rent "Main St." – São Paulo office',
                 category="Accrual",
                 currency="USD",
-                lines=(
-                    _journal_line(1, rent, "USD", "1250.5", "1250.5", debit=True, text="Rent, November"),
-                    _journal_line(2, accrued, "USD", "1250.5", "1250.5", debit=False, text="Rent, November"),
+                lines=JournalLines.of(
+                    (
+                        _journal_line(1, rent, "USD", "1250.5", "1250.5", debit=True, text="Rent, November"),
+                        _journal_line(2, accrued, "USD", "1250.5", "1250.5", debit=False, text="Rent, November"),
+                    )
                 ),
                 **common,
             ),
@@ -130,9 +132,11 @@ def _journals(chart: ChartSettings) -> Sequence[tuple[int, Journal]]:
                 currency="JPY",
                 conversion_rate=D("0.0067"),
                 conversion_type="Corporate",
-                lines=(
-                    _journal_line(1, accrued, "JPY", "140800", "943.36", debit=True),
-                    _journal_line(2, bank, "JPY", "140800", "943.36", debit=False),
+                lines=JournalLines.of(
+                    (
+                        _journal_line(1, accrued, "JPY", "140800", "943.36", debit=True),
+                        _journal_line(2, bank, "JPY", "140800", "943.36", debit=False),
+                    )
                 ),
                 **common,
             ),

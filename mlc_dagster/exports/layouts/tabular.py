@@ -69,6 +69,14 @@ class TabularWriter(ABC):
         return {}
 
     @abstractmethod
+    def opening(self) -> bytes | None:
+        """What stands before the bodies, unless that depends on them."""
+
+    @abstractmethod
+    def close(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
+        """Write what stands behind the bodies."""
+
+    @abstractmethod
     def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Write the whole file: header, bodies, trailer."""
 

@@ -13,7 +13,8 @@ from mlc_dagster.exports.balance import STATISTICAL, check_balance
 from mlc_dagster.exports.writing import Change, DocumentHeld, Version
 from mlc_dagster.exports.x12.accounts import Accounts, split
 from mlc_dagster.exports.x12.headings import ZERO, Headings, Pen
-from mlc_dagster.fusion.records import Journal, JournalLine
+from mlc_dagster.fusion.journal_lines import JournalLine
+from mlc_dagster.fusion.records import Journal
 from mlc_dagster.settings.fusion import ChartSettings
 
 MOST_LINES = 999_999

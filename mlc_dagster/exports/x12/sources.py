@@ -16,7 +16,9 @@ import msgspec
 from mlc_dagster.exports.layouts.crosswalk import CodeUnknown, Crosswalk
 from mlc_dagster.exports.writing import DocumentHeld
 from mlc_dagster.exports.x12.elements import Place, Type, plain_number
-from mlc_dagster.fusion.records import Invoice, InvoiceLine, Journal, JournalLine, OrderLine, PurchaseOrder, Record
+from mlc_dagster.fusion.canonical import Record
+from mlc_dagster.fusion.journal_lines import JournalLine
+from mlc_dagster.fusion.records import Invoice, InvoiceLine, Journal, OrderLine, PurchaseOrder
 
 Scope = tuple[Any, ...]
 """The record, and below the line level the line."""

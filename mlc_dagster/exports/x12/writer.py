@@ -107,6 +107,14 @@ class X12Writer:
     def levels(self, groups: Sequence[str]) -> Mapping[str, int]:
         return {"interchange": 1, "group": len(groups)}
 
+    def opening(self) -> bytes | None:
+        """Never: the envelope has numbers of its own in every file."""
+        return None
+
+    def close(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:  # noqa: ARG002
+        """Without ``opening`` there is nothing to close; raises AssertionError."""
+        raise AssertionError("an interchange is assembled whole")
+
     def assemble(self, parts: Sequence[Part], frame: Frame, target: ByteSink) -> None:
         """Write the interchange; the numbers are ``frame.controls``, one group number per part in their order.
 

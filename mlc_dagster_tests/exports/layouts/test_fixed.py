@@ -186,7 +186,8 @@ def test_every_value_is_where_its_position_says(rows: list[tuple[str | None, Dec
     """Sliced by bytes, any text of the code page and any amount come back."""
     columns = (
         "[{name: D, field: line.description, length: 12}, "
-        "{name: A, field: line.entered_net, length: 13, format: {implied: true}}, {name: E, constant: '|', length: 1}]"
+        "{name: A, field: line.entered_net, length: 13, format: {implied: true, decimals: 2}}, "
+        "{name: E, constant: '|', length: 1}]"
     )
     lines = [
         b.line(number, str(amount), None, description=text, currency="STAT")
@@ -199,3 +200,20 @@ def test_every_value_is_where_its_position_says(rows: list[tuple[str | None, Dec
     expected = [(text or "").replace("\r\n", "\n").translate(broken).ljust(12) for text, _ in rows]
     assert [record[:12].decode("cp1252") for record in records] == expected
     assert [Decimal(int(record[12:25])).scaleb(-2) for record in records] == [amount for _, amount in rows]
+
+
+@pytest.mark.parametrize(
+    ("form", "currency", "amount"),
+    [
+        ("implied: true", "STAT", "12.5"),
+        ("implied: true", "STAT", "12"),
+        ("implied: true, decimals: as_is", "USD", "1.5"),
+    ],
+)
+def test_digits_without_a_mark_need_a_number_of_decimals(form: str, currency: str, amount: str) -> None:
+    """12.5 hours as 125 would be read as 1.25."""
+    text = b.fixed_layout(f"[{{name: A, field: line.entered_dr, length: 13, format: {{{form}}}}}]")
+    lines = (b.line(1, amount, currency=currency), b.line(2, None, amount, currency=currency))
+    with pytest.raises(DocumentHeld, match="no number of decimals") as held:
+        b.body(text, b.journal(*lines, currency=currency))
+    assert (held.value.reason, held.value.target) == ("AMOUNT_SCALE", "A")

@@ -168,7 +168,7 @@ def test_a_preview_names_source_and_target_and_every_problem() -> None:
     assert made.text.splitlines()[0].startswith("Hpartner")
     assert len(made.content) == 4 * 402
     assert "journal.ledger -> LEDGER [2-31] (required)" in made.mapping
-    assert any("2 rows; entered_dr USD 10.50" in check for check in made.checks)
+    assert any("2 rows; entered_dr USD 10.5" in check for check in made.checks)
     (problem,) = made.problems
     assert problem.startswith("record 4711/US Primary Ledger/Odd: HELD UNBALANCED")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from mlc_dagster.exports.layouts.loading import Layout, load_layout, open_writer
 from mlc_dagster.exports.writing import Change, Frame, Part, Rendered, Version, Writer
-from mlc_dagster.fusion.records import Content, Journal, JournalLine, Read
+from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
+from mlc_dagster.fusion.records import Content, Journal, Read
 from mlc_dagster.settings.exports import ExportSettings
 from mlc_dagster.settings.fusion import ChartSettings
 from mlc_dagster.settings.sftp import SftpSettings
@@ -53,7 +54,8 @@ def journal(*lines: JournalLine, **more: Any) -> Journal:
         "effective_date": dt.date(2026, 11, 3),
         "lines": lines or (line(1, "10.50"), line(2, None, "10.50")),
     }
-    return Journal(**{**values, **more})
+    values |= more
+    return Journal(**{**values, "lines": JournalLines.of(values["lines"])})
 
 
 def version_of(content: Content, source: str = "journals", **more: Any) -> Version:

@@ -13,16 +13,8 @@ from mlc_dagster.exports.layouts.crosswalk import Crosswalk
 from mlc_dagster.exports.writing import Change, Frame, LayoutIdentity, Part, Version
 from mlc_dagster.exports.x12.layout import parse_x12_layout
 from mlc_dagster.exports.x12.writer import X12Writer
-from mlc_dagster.fusion.records import (
-    Content,
-    Invoice,
-    InvoiceLine,
-    Journal,
-    JournalLine,
-    OrderLine,
-    PurchaseOrder,
-    Read,
-)
+from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
+from mlc_dagster.fusion.records import Content, Invoice, InvoiceLine, Journal, OrderLine, PurchaseOrder, Read
 from mlc_dagster.settings.exports import PartnerSettings
 from mlc_dagster.settings.fusion import ChartSettings
 
@@ -139,8 +131,8 @@ def journal(*lines: JournalLine, **changes: Any) -> Journal:
         "category": "Accrual",
         "effective_date": dt.date(2026, 11, 30),
         "lines": lines or (journal_line(1, dr="100.25"), journal_line(2, cr="100.25")),
-    }
-    return Journal(**fields | changes)
+    } | changes
+    return Journal(**fields | {"lines": JournalLines.of(fields["lines"])})
 
 
 def journal_line(number: int, *, dr: str | None = None, cr: str | None = None, **changes: Any) -> JournalLine:

@@ -1,0 +1,199 @@
+"""The lines of a journal: one as a record, all of a journal as columns.
+
+Belongs here: how columns are made, joined, put in order, summed and taken apart. Does not: how lines are read
+(``children``) and what a file shows of them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from itertools import islice
+from operator import attrgetter, le
+from typing import Any, cast
+
+import msgspec
+
+from mlc_dagster.fusion.canonical import ENCODER, Record, plain
+
+_ABSENT = msgspec.Raw()
+
+_ALIKE = bytes.maketrans(b"012345678.", b"9999999999")
+_MANY = b"9" * 31
+"""More digits than an amount has."""
+
+# Sums in C, and an error rather than a rounded one.
+_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+
+
+class JournalLine(Record, frozen=True, kw_only=True, gc=False):
+    """Amounts are in the journal's currency (entered) and in the ledger's (accounted); one of Dr and Cr is absent."""
+
+    line_number: int = msgspec.field(name="JeLineNumber")
+    account_combination: str | None = None
+    entered_dr: Decimal | None = None
+    entered_cr: Decimal | None = None
+    accounted_dr: Decimal | None = None
+    accounted_cr: Decimal | None = None
+    stat_amount: Decimal | None = None
+    currency: str | None = msgspec.field(default=None, name="CurrencyCode")
+    conversion_date: str | None = msgspec.field(default=None, name="CurrencyConversionDate")
+    conversion_rate: Decimal | None = msgspec.field(default=None, name="CurrencyConversionRate")
+    conversion_type: str | None = msgspec.field(default=None, name="UserCurrencyConversionType")
+    description: str | None = None
+    chart_of_accounts: str | None = msgspec.field(default=None, name="ChartOfAccountsName")
+    reconciliation_reference: str | None = None
+    reference_1: str | None = msgspec.field(default=None, name="Reference1")
+    reference_2: str | None = msgspec.field(default=None, name="Reference2")
+    reference_3: str | None = msgspec.field(default=None, name="Reference3")
+    reference_4: str | None = msgspec.field(default=None, name="Reference4")
+    reference_5: str | None = msgspec.field(default=None, name="Reference5")
+
+
+class JournalLines(Record, frozen=True, kw_only=True, dict=True):
+    """The lines of a journal, column by column, each as canonical JSON until somebody asks for its values.
+
+    Lines come by the hundred thousand: so they take a fifth of the room, are hashed and kept without being touched
+    again, and a file is made of those columns that it shows. Numbers are exact text in their one spelling; a column
+    without any value is absent. Iterated, these are ``JournalLine``, whose attributes are the columns.
+    """
+
+    line_number: tuple[int, ...] = msgspec.field(default=(), name="JeLineNumber")
+    account_combination: msgspec.Raw = _ABSENT
+    entered_dr: msgspec.Raw = _ABSENT
+    entered_cr: msgspec.Raw = _ABSENT
+    accounted_dr: msgspec.Raw = _ABSENT
+    accounted_cr: msgspec.Raw = _ABSENT
+    stat_amount: msgspec.Raw = _ABSENT
+    currency: msgspec.Raw = msgspec.field(default=_ABSENT, name="CurrencyCode")
+    conversion_date: msgspec.Raw = msgspec.field(default=_ABSENT, name="CurrencyConversionDate")
+    conversion_rate: msgspec.Raw = msgspec.field(default=_ABSENT, name="CurrencyConversionRate")
+    conversion_type: msgspec.Raw = msgspec.field(default=_ABSENT, name="UserCurrencyConversionType")
+    description: msgspec.Raw = _ABSENT
+    chart_of_accounts: msgspec.Raw = msgspec.field(default=_ABSENT, name="ChartOfAccountsName")
+    reconciliation_reference: msgspec.Raw = _ABSENT
+    reference_1: msgspec.Raw = msgspec.field(default=_ABSENT, name="Reference1")
+    reference_2: msgspec.Raw = msgspec.field(default=_ABSENT, name="Reference2")
+    reference_3: msgspec.Raw = msgspec.field(default=_ABSENT, name="Reference3")
+    reference_4: msgspec.Raw = msgspec.field(default=_ABSENT, name="Reference4")
+    reference_5: msgspec.Raw = msgspec.field(default=_ABSENT, name="Reference5")
+
+    @classmethod
+    def of(cls, lines: Iterable[JournalLine], spelled: Callable[[Decimal], Decimal] = plain) -> "JournalLines":
+        """Lines as columns.
+
+        Args:
+            lines: what has a JournalLine's attributes and more will do.
+            spelled: gives a number its one spelling, or refuses it.
+        """
+        rows = list(lines)
+        if not rows:
+            return NO_LINES
+        columns: dict[str, msgspec.Raw] = {}
+        totals: dict[str, Decimal] = {}
+        for name, value_of in _VALUE_OF.items():
+            column: list[Any] = list(map(value_of, rows))
+            # Whether anything is true first: to compare every number with None is slow.
+            if not any(column) and column.count(None) == len(rows):
+                continue
+            encoded = ENCODER.encode(column)
+            if name in _NUMBERS and not _is_plain(encoded):
+                column = [None if value is None else spelled(value) for value in column]
+                encoded = ENCODER.encode(column)
+            if name in _TOTALLED:
+                # Now, while the numbers are at hand: later they would have to be decoded for it.
+                totals[name] = exact_sum(column)
+            columns[name] = msgspec.Raw(encoded)
+        made = cls(line_number=tuple([row.line_number for row in rows]), **columns)
+        made._known(_TOTALS).update(totals)
+        return made
+
+    @classmethod
+    def joined(cls, parts: Sequence["JournalLines"]) -> "JournalLines":
+        """The lines of several, one after the other."""
+        parts = [part for part in parts if part]
+        if len(parts) < 2:
+            return parts[0] if parts else NO_LINES
+        columns: dict[str, msgspec.Raw] = {}
+        for name in _COLUMNS:
+            own: list[msgspec.Raw] = [getattr(part, name) for part in parts]
+            if any(raw is not _ABSENT for raw in own):
+                members = [_members(raw, len(part)) for raw, part in zip(own, parts, strict=True)]
+                columns[name] = msgspec.Raw(b"[" + b",".join(members) + b"]")
+        made = cls(line_number=tuple(number for part in parts for number in part.line_number), **columns)
+        made._known(_TOTALS).update({name: exact_sum(part.total(name) for part in parts) for name in _TOTALLED})
+        return made
+
+    def by_number(self) -> "JournalLines":
+        """The lines in the order of their numbers: the order they came in must not show in what is made of them."""
+        numbers = self.line_number
+        if all(map(le, numbers, islice(numbers, 1, None))):
+            return self
+        return JournalLines.of(sorted(self, key=attrgetter("line_number")))
+
+    def column(self, name: str) -> Sequence[Any]:
+        """A value per line: int, Decimal or str by JournalLine's attribute, or None."""
+        if name == "line_number":
+            return self.line_number
+        known = self._known(_VALUES)
+        values = known.get(name)
+        if values is None:
+            raw: msgspec.Raw = getattr(self, name)
+            decoder = _NUMBER_DECODER if name in _NUMBERS else _TEXT_DECODER
+            values = (None,) * len(self.line_number) if raw is _ABSENT else decoder.decode(raw)
+            known[name] = values
+        return values
+
+    def total(self, name: str) -> Decimal:
+        """Exact sum of a column of numbers."""
+        known = self._known(_TOTALS)
+        total = known.get(name)
+        if total is None:
+            total = known[name] = exact_sum(self.column(name))
+        return total
+
+    def _known(self, kind: str) -> dict[str, Any]:
+        """What was made of columns before, kept beside the fields: it is no part of the content."""
+        own = cast("dict[str, dict[str, Any]]", self.__dict__)
+        return own.setdefault(kind, {})
+
+    def __len__(self) -> int:
+        return len(self.line_number)
+
+    def __iter__(self) -> Iterator[JournalLine]:
+        names = ("line_number", *(name for name in _COLUMNS if getattr(self, name) is not _ABSENT))
+        for values in zip(*map(self.column, names), strict=True):
+            yield JournalLine(**dict(zip(names, values, strict=True)))
+
+
+def exact_sum(amounts: Iterable[Decimal | None]) -> Decimal:
+    """The sum without rounding, absent ones left out; raises decimal.Inexact where 80 digits do not hold it."""
+    with localcontext(_EXACT):
+        return sum([amount for amount in amounts if amount is not None], Decimal(0))
+
+
+def _is_plain(column: bytes) -> bool:
+    """Whether a column's numbers have their one spelling already, as nearly all have: none of 1.50, -0, 1E+2, NaN.
+
+    A look at each number would cost as much as everything else that is done with it. A false no does no harm.
+    """
+    if b"E" in column or b"N" in column or b"I" in column or _MANY in column.translate(_ALIKE):
+        return False
+    before_zeros = column.split(b'0"')[:-1]
+    return not any(before.rfind(b".") > before.rfind(b'"') or before.endswith(b"-") for before in before_zeros)
+
+
+def _members(raw: msgspec.Raw, count: int) -> bytes | memoryview:
+    """A column without its brackets."""
+    return memoryview(raw)[1:-1] if raw is not _ABSENT else b",".join([b"null"] * count)
+
+
+_COLUMNS = JournalLines.__struct_fields__[1:]
+_NUMBERS = frozenset({"entered_dr", "entered_cr", "accounted_dr", "accounted_cr", "stat_amount", "conversion_rate"})
+_TOTALLED = ("entered_dr", "entered_cr")
+"""Those that Fusion shows sums of, by which a journal's lines are proven to be all there."""
+_VALUE_OF = {name: attrgetter(name) for name in _COLUMNS}
+_VALUES, _TOTALS = "values", "totals"
+_TEXT_DECODER = msgspec.json.Decoder(tuple[str | None, ...])
+_NUMBER_DECODER = msgspec.json.Decoder(tuple[Decimal | None, ...], strict=False)
+
+NO_LINES = JournalLines()
+"""The one spelling of it, which canonical JSON leaves out."""
