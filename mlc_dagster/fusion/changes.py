@@ -22,7 +22,7 @@ from mlc_dagster.fusion.errors import BusinessRefusal, FusionError, ResponseInva
 from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.paging import collection_params
 from mlc_dagster.fusion.q import all_of
-from mlc_dagster.fusion.wire import Id, decoded
+from mlc_dagster.fusion.wire import Id, decoded, item_of
 
 RowT = TypeVar("RowT")
 
@@ -136,6 +136,7 @@ async def keyset_pages(
     links: str | None = None,
     limit: int | None = None,
     ranges: int | None = None,
+    unreadable: Callable[[int, str], None] | None = None,
 ) -> AsyncGenerator[list[RowT], None]:
     """Pages of the rows that meet ``q``, each row once, in no order; a large set is read by id ranges side by side.
 
@@ -144,6 +145,8 @@ async def keyset_pages(
         links: link relations to ask for (``self``); without, ``onlyData``.
         limit: rows per page, ``page_size`` when absent.
         ranges: ranges read at once, MAX_RANGES at most by default; no more pages than that wait for the caller.
+        unreadable: told id and fault of a row that is not of ``row_type``; the others of its page come. Without it
+            such a row is an error.
 
     Raises:
         ResponseInvalid: an answer that is not a page of such rows, or rows that were not asked for.
@@ -160,6 +163,7 @@ async def keyset_pages(
         params=params,
         limit=limit or client.settings.page_size,
         ranges=ranges or min(MAX_RANGES, client.settings.max_in_flight),
+        unreadable=unreadable,
     )
     runner = asyncio.ensure_future(reading.run())
     try:
@@ -169,6 +173,13 @@ async def keyset_pages(
     finally:
         runner.cancel()
         await asyncio.gather(runner, return_exceptions=True)
+
+
+class _Unreadable(NamedTuple):
+    """Stands for a row that is none."""
+
+    key: int
+    text: str
 
 
 class _Keyset(Generic[RowT]):
@@ -185,7 +196,9 @@ class _Keyset(Generic[RowT]):
         params: Mapping[str, str],
         limit: int,
         ranges: int,
+        unreadable: Callable[[int, str], None] | None,
     ) -> None:
+        self._unreadable = unreadable
         self._client = client
         self._path = path
         self._row_type = row_type
@@ -219,7 +232,7 @@ class _Keyset(Generic[RowT]):
                 if not rows:
                     return
                 low = self._checked(rows, low, high)
-                await self.pages.put(rows)
+                await self.pages.put(self._readable(rows))
                 rest = page.total_results if first else rest
                 rest = None if rest is None else rest - len(rows)
                 first = False
@@ -253,7 +266,7 @@ class _Keyset(Generic[RowT]):
             msg = f"a row without a whole number in {self._key}"
             raise ResponseInvalid(msg, where=f"GET {self._path}") from None
 
-    async def _page(self, low: int | None, high: int | None, *, count: bool) -> CountedPage[RowT]:
+    async def _page(self, low: int | None, high: int | None, *, count: bool) -> CountedPage[RowT | _Unreadable]:
         q = all_of(
             f"({self._q})" if self._q and low is not None else self._q,
             "" if low is None else f"{self._key} > {low}",
@@ -265,18 +278,58 @@ class _Keyset(Generic[RowT]):
         answer = await self._client.read(self._path, params)
         # Whoever waits for the slot just freed sends before this page is decoded: decoding must not cost latency.
         await asyncio.sleep(0)
-        return cast("CountedPage[RowT]", counted_page(self._row_type, answer, f"GET {self._path}"))
+        try:
+            return counted_page(self._row_type, answer, f"GET {self._path}")
+        except ResponseInvalid:
+            if self._unreadable is None or (page := self._row_by_row(answer)) is None:
+                raise
+            return page
 
-    def _checked(self, rows: list[RowT], low: int | None, high: int | None) -> int:
+    def _row_by_row(self, answer: Answer) -> CountedPage[RowT | _Unreadable] | None:
+        """A page with some rows that are none; None where not even those have an id."""
+        try:
+            page = counted_page(msgspec.Raw, answer, f"GET {self._path}")
+        except ResponseInvalid:
+            return None
+        rows: list[RowT | _Unreadable] = []
+        for raw in cast("list[msgspec.Raw]", page.items):
+            try:
+                rows.append(item_of(self._row_type, bytes(raw)))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                number = _id_in(raw, self._key)
+                if number is None:
+                    return None
+                rows.append(_Unreadable(number, f"GET {self._path}: {error}"))
+        page.items = rows
+        return page
+
+    def _readable(self, rows: list[RowT | _Unreadable]) -> list[RowT]:
+        found: list[RowT] = []
+        for row in rows:
+            if not isinstance(row, _Unreadable):
+                found.append(row)
+            elif self._unreadable is not None:
+                self._unreadable(row.key, row.text)
+        return found
+
+    def _checked(self, rows: list[RowT | _Unreadable], low: int | None, high: int | None) -> int:
         """The last id. A server that ignores ``q`` or ``orderBy`` must not pass: rows would be lost or doubled."""
         last = low
         for row in rows:
-            number = self._key_of(row)
+            number = row.key if isinstance(row, _Unreadable) else self._key_of(row)
             if (last is not None and number <= last) or (high is not None and number > high):
                 msg = f"{self._key} {number} came after {last} where ids above {low} were asked for, rising"
                 raise ResponseInvalid(msg, where=f"GET {self._path}")
             last = number
         return cast("int", last)
+
+
+def _id_in(row: msgspec.Raw, key: str) -> int | None:
+    """The id of a row that is otherwise none."""
+    try:
+        return msgspec.convert(item_of(dict[str, Any], bytes(row)).get(key), Id, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _reader_of(row_type: Any, key: str) -> Callable[[Any], int]:

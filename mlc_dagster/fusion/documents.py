@@ -128,7 +128,7 @@ async def changed(
         if set_aside is not None:
             set_aside(found)
 
-    pages = _pages(client, source, q)
+    pages = _pages(client, source, q, aside if set_aside else None)
     async with aclosing(_completed(client, source, pages, aside if set_aside else None)) as by_themselves:
         async for reads in by_themselves:
             by_children.difference_update(read.fusion_id for read in reads)
@@ -155,7 +155,7 @@ async def by_id(
 
     async def group(texts: list[str]) -> list[list[Any]]:
         q = any_of(source.id_attribute, (int(text) for text in texts))
-        return [page async for page in _pages(client, source, q)]
+        return [page async for page in _pages(client, source, q, set_aside)]
 
     async def pages() -> AsyncGenerator[list[Any], None]:
         groups = (group(texts) for texts in chunked(map(str, ids), room))
@@ -199,7 +199,11 @@ async def _each(work: Any) -> AsyncGenerator[Any, None]:
         yield coroutine
 
 
-def _pages(client: FusionClient, source: Source, q: str) -> AsyncGenerator[list[Any], None]:
+def _pages(client: FusionClient, source: Source, q: str, set_aside: SetAside | None) -> AsyncGenerator[list[Any], None]:
+    def unreadable(fusion_id: int, text: str) -> None:
+        if set_aside is not None:
+            set_aside(Unreadable(fusion_id, text))
+
     return keyset_pages(
         client,
         source.path,
@@ -209,6 +213,7 @@ def _pages(client: FusionClient, source: Source, q: str) -> AsyncGenerator[list[
         expand=source.top.expand,
         links="self",
         limit=min(client.settings.page_size, EXPANDED_LIMIT),
+        unreadable=None if set_aside is None else unreadable,
     )
 
 
@@ -328,7 +333,7 @@ async def _document(client: FusionClient, source: Source, node: Node, missing: l
     try:
         await _complete(client, source, missing)
     except DocumentMoved:
-        async with aclosing(_pages(client, source, equals(source.id_attribute, source.id_of(node.row)))) as pages:
+        async with aclosing(_pages(client, source, equals(source.id_attribute, source.id_of(node.row)), None)) as pages:
             rows = await all_rows(pages, at_most=1)
         if not rows:
             return []

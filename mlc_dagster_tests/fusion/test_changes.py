@@ -26,6 +26,10 @@ class Row(msgspec.Struct):
     batch_id: int = msgspec.field(name="JeBatchId")
 
 
+class Dated(Row):
+    last_update_date: str | None = msgspec.field(name="LastUpdateDate", default=None)
+
+
 def batches(ids: Any) -> list[dict[str, Any]]:
     return [{"JeBatchId": number} for number in ids]
 
@@ -39,8 +43,51 @@ def serving(rows: list[dict[str, Any]], *, cap: int | None = None, **lies: Any) 
     return script
 
 
-async def read(client: FusionClient, **how: Any) -> list[int]:
-    pages = keyset_pages(client, PATH, Row, key="JeBatchId", **how)
+@in_loop
+async def test_rows_that_are_none_are_told_and_passed() -> None:
+    """Also a whole page of them in the middle: what comes behind it is still read."""
+    rows = batches(range(1, 31))
+    odd = {3, *range(6, 11), 30}
+    for row in rows:
+        if row["JeBatchId"] in odd:
+            row["LastUpdateDate"] = {"not": "a date"}
+    told: dict[int, str] = {}
+    async with RawServer(serving(rows)) as server, server.client() as client:
+        found = await read(client, Dated, limit=5, unreadable=lambda key, text: told.update({key: text}))
+    assert found == [number for number in range(1, 31) if number not in odd]
+    assert told.keys() == odd
+    assert "$.LastUpdateDate" in told[3]
+
+
+@in_loop
+async def test_a_document_of_another_shape_does_not_keep_its_page() -> None:
+    """A release that makes a list of a name: one batch waits until somebody has looked, the page's others go."""
+    odd = {**journal_batch([line(1)]), "JeBatchId": 8, "BatchName": ["no", "text"]}
+    asides: list[documents.Unreadable] = []
+    async with RawServer(serving([journal_batch([line(1)]), odd])) as server, server.client() as client:
+        pages = documents.by_id(client, JOURNALS, [7, 8], set_aside=asides.append)
+        assert [read.fusion_id async for page in pages for read in page] == [7]
+    assert [aside.fusion_id for aside in asides] == [8]
+    assert "$.BatchName" in asides[0].text
+
+
+@in_loop
+async def test_a_row_without_an_id_is_an_error_all_the_same() -> None:
+    """Nobody could say what was passed over."""
+    rows = [*batches([1, 2]), {"JeBatchId": None}]
+    async with RawServer(serving(rows[:2])) as server, server.client() as client:
+        assert await read(client, limit=5) == [1, 2]
+
+    async def script(received: Received, connection: Connection) -> None:
+        await connection.answer(200, {"items": rows, "count": 3, "hasMore": False})
+
+    async with RawServer(script) as server, server.client() as client:
+        with pytest.raises(ResponseInvalid):
+            await read(client, limit=5, unreadable=lambda key, text: None)
+
+
+async def read(client: FusionClient, row_type: type[Row] = Row, **how: Any) -> list[int]:
+    pages = keyset_pages(client, PATH, row_type, key="JeBatchId", **how)
     return [row.batch_id async for page in pages for row in page]
 
 
