@@ -6,7 +6,7 @@ test codes). Does not: text of cells, rates, tolerances.
 
 import csv
 from collections.abc import Iterable
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from functools import cache
 from importlib.resources import files
 
@@ -41,11 +41,18 @@ def to_minor(amount: Decimal, exponent: int) -> int:
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
-    """The exact sum; 0 of nothing."""
-    result = Decimal(0)
-    for amount in amounts:
-        result = _EXACT.add(result, amount)
-    return result
+    """The exact sum; 0 of nothing. Raises decimal.Inexact where 80 digits do not hold it."""
+    added = list(amounts)
+    with localcontext(_EXACT):
+        return sum(added, Decimal(0))
+
+
+def shown(amount: Decimal, currency: str) -> str:
+    """An amount for people: in full, with at least the decimals of its currency (10.5 USD is 10.50)."""
+    units = minor_units(currency) or 0
+    text = f"{amount:f}"
+    missing = units - decimals(amount) if amount.is_finite() else 0
+    return text if missing <= 0 else f"{text}{'' if '.' in text else '.'}{'0' * missing}"
 
 
 def difference(amount: Decimal, other: Decimal) -> Decimal:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.money import decimals, difference, minor_units, to_minor, total
+from mlc_dagster.money import decimals, difference, minor_units, shown, to_minor, total
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,15 @@ def test_a_sum_that_would_round_raises() -> None:
 def test_decimals_as_written(amount: str, expected: int) -> None:
     """The scale of the text is what is checked."""
     assert decimals(Decimal(amount)) == expected
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        ("10.5", "USD", "10.50"), ("10", "USD", "10.00"), ("10", "JPY", "10"), ("1E+2", "KWD", "100.000"),
+        ("10.125", "USD", "10.125"), ("-5", "EUR", "-5.00"), ("7.5", "STAT", "7.5"), ("NaN", "USD", "NaN"),
+    ],
+)  # fmt: skip
+def test_amounts_are_shown_with_the_decimals_of_their_currency(amount: str, currency: str, text: str) -> None:
+    """10.5 USD in a message looks like something is missing; nothing is ever cut."""
+    assert shown(Decimal(amount), currency) == text

@@ -4,13 +4,13 @@ Statistical amounts (STAT) are quantities and have no other side; they are left 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, Inexact
 from itertools import compress
 
 from mlc_dagster.exports.writing import DocumentHeld
-from mlc_dagster.fusion.journal_lines import exact_sum
+from mlc_dagster.fusion.journal_lines import sum_of
 from mlc_dagster.fusion.records import Journal
-from mlc_dagster.money import difference
+from mlc_dagster.money import difference, shown
 
 STATISTICAL = "STAT"
 NO_CURRENCY = "XXX"
@@ -29,7 +29,7 @@ def journal_totals(journal: Journal) -> dict[str, Decimal]:
         ledger = STATISTICAL if currency == STATISTICAL else journal.ledger_currency or NO_CURRENCY
         for side in _SIDES:
             name = f"{side} {currency if side.startswith('entered') else ledger}"
-            totals[name] = exact_sum((totals.get(name), total_of(side)))
+            totals[name] = sum_of((totals.get(name), total_of(side)))
     return totals
 
 
@@ -43,16 +43,21 @@ def _by_currency(journal: Journal) -> Iterator[tuple[str, Callable[[str], Decima
     of_lines = [currency or own for currency in currencies]
     for wanted in dict.fromkeys(of_lines):
         chosen = [currency == wanted for currency in of_lines]
-        yield wanted, lambda name, chosen=chosen: exact_sum(compress(lines.column(name), chosen))
+        yield wanted, lambda name, chosen=chosen: sum_of(compress(lines.column(name), chosen))
 
 
 def check_balance(journal: Journal) -> dict[str, Decimal]:
     """The journal's totals, as ``journal_totals``.
 
     Raises:
-        DocumentHeld: UNBALANCED; debits and credits differ in a currency, entered or accounted.
+        DocumentHeld: UNBALANCED; debits and credits differ in a currency, entered or accounted. AMOUNT_SCALE; its
+            amounts cannot be added without rounding.
     """
-    totals = journal_totals(journal)
+    try:
+        totals = journal_totals(journal)
+    except Inexact:
+        text = f"amounts of journal {journal.name!r} have more digits than can be added exactly; correct it in Fusion"
+        raise DocumentHeld("AMOUNT_SCALE", text, field="line.entered_dr") from None
     faults: list[str] = []
     for name, debits in totals.items():
         side, currency = name.split(" ", 1)
@@ -60,8 +65,12 @@ def check_balance(journal: Journal) -> dict[str, Decimal]:
             continue
         credits_ = totals[f"{side[:-3]}_cr {currency}"]
         if debits != credits_:
-            gap = difference(debits, credits_) if debits.is_finite() and credits_.is_finite() else "not a number"
-            faults.append(f"{side[:-3]} debits {debits:f} and credits {credits_:f} {currency} differ by {gap}")
+            finite = debits.is_finite() and credits_.is_finite()
+            gap = shown(difference(debits, credits_), currency) if finite else "not a number"
+            faults.append(
+                f"{side[:-3]} debits {shown(debits, currency)} and credits {shown(credits_, currency)} {currency} "
+                f"differ by {gap}"
+            )
     if faults:
         raise DocumentHeld(
             "UNBALANCED",

@@ -60,7 +60,7 @@ class StoredRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             source=source,
             record_id=self.record_id,
             fusion_id=self.fusion_id,
-            content=content_of(source, bytes(self.content)),
+            content=content_of(source, self.content),
             last_update_date=self.last_update_date,
             creation_date=self.creation_date,
             status=status_of(source, self.status),
@@ -70,6 +70,8 @@ class StoredRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
 _DECODER = msgspec.json.Decoder(StoredRead, strict=False)
 _EMPTY = b"{}"
+_BLOCK = 64 * 1024
+"""Bytes read at once: a line may have megabytes."""
 _NO_CONTENT = msgspec.Raw(_EMPTY)
 
 
@@ -182,7 +184,7 @@ class ExtractWriter:
 
 def iter_stored(path: Path) -> Iterator[StoredRead]:
     """The lines of an extract, each checked against its hash; one is in memory at a time. Raises ExtractDamaged."""
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=_BLOCK) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 stored = _DECODER.decode(line)

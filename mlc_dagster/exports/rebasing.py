@@ -45,7 +45,9 @@ def _attributes(kind: msgspec.inspect.Type, prefix: str) -> Iterator[str]:
     match kind:
         case msgspec.inspect.StructType():
             for entry in kind.fields:
-                yield f"{prefix}{entry.encode_name}"
+                # A column says so: the same attributes, a row each before, are other bytes and so another hash.
+                column = "[]" if isinstance(entry.type, msgspec.inspect.RawType) else ""
+                yield f"{prefix}{entry.encode_name}{column}"
                 yield from _attributes(entry.type, f"{prefix}{entry.encode_name}.")
         case msgspec.inspect.VarTupleType():
             yield from _attributes(kind.item_type, prefix)

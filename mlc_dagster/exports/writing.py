@@ -70,6 +70,7 @@ class Part:
 
     group: str
     body: Path
+    """Where they lie by themselves; not for a file that began with ``Writer.opening``."""
     documents: int
     rows: int
     totals: Mapping[str, Decimal]

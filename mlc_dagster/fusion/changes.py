@@ -50,6 +50,9 @@ class CountedPage(msgspec.Struct, Generic[RowT], rename="camel"):
     total_results: Id | None = None
 
 
+_RAW_PAGE = msgspec.json.Decoder(CountedPage[msgspec.Raw], strict=False)
+
+
 class ChildDatesRefused(FusionError):
     """Fusion refuses to look for rows by the LastUpdateDate of their children."""
 
@@ -288,11 +291,11 @@ class _Keyset(Generic[RowT]):
     def _row_by_row(self, answer: Answer) -> CountedPage[RowT | _Unreadable] | None:
         """A page with some rows that are none; None where not even those have an id."""
         try:
-            page = counted_page(msgspec.Raw, answer, f"GET {self._path}")
-        except ResponseInvalid:
+            page = _RAW_PAGE.decode(answer.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         rows: list[RowT | _Unreadable] = []
-        for raw in cast("list[msgspec.Raw]", page.items):
+        for raw in page.items or []:
             try:
                 rows.append(item_of(self._row_type, bytes(raw)))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -300,8 +303,7 @@ class _Keyset(Generic[RowT]):
                 if number is None:
                     return None
                 rows.append(_Unreadable(number, f"GET {self._path}: {error}"))
-        page.items = rows
-        return page
+        return CountedPage(rows, page.count, page.has_more, page.limit, page.total_results)
 
     def _readable(self, rows: list[RowT | _Unreadable]) -> list[RowT]:
         found: list[RowT] = []
@@ -325,11 +327,17 @@ class _Keyset(Generic[RowT]):
 
 
 def _id_in(row: msgspec.Raw, key: str) -> int | None:
-    """The id of a row that is otherwise none."""
+    """The id of a row that is otherwise none: nothing else in it is looked at."""
     try:
-        return msgspec.convert(item_of(dict[str, Any], bytes(row)).get(key), Id, strict=False)
+        return _key_decoder(key).decode(row).number
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+@functools.cache
+def _key_decoder(key: str) -> msgspec.json.Decoder[Any]:
+    kind = msgspec.defstruct("Numbered", [("number", Id, msgspec.field(name=key))])
+    return msgspec.json.Decoder(kind, strict=False)
 
 
 def _reader_of(row_type: Any, key: str) -> Callable[[Any], int]:

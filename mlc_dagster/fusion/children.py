@@ -54,7 +54,10 @@ def came_along(level: Level, raw: msgspec.Raw, parent: Any) -> Rows | None:
     rows = level.kept(came)
     if level.agrees is not None and level.agrees(parent, rows):
         return None
-    return Rows(level.ordered(rows)[0], {row.last_update_date for row in came if row.last_update_date})
+    rows, keys = level.ordered(rows)
+    if len(set(keys)) != len(keys):
+        return None
+    return Rows(rows, {row.last_update_date for row in came if row.last_update_date})
 
 
 async def read_children(client: FusionClient, level: Level, path: str, parent: Any) -> Rows:
@@ -70,8 +73,10 @@ async def read_children(client: FusionClient, level: Level, path: str, parent: A
     for attempt in range(TRIES):
         await reading.once(side_by_side=attempt == 0)
         rows, keys = level.ordered(reading.rows)
-        if len(set(keys)) == len(keys) and (reading.counted or keys == before):
-            if level.agrees is not None and (wrong := level.agrees(parent, rows)):
+        unique = len(set(keys)) == len(keys)
+        wrong = level.agrees(parent, rows) if level.agrees is not None and unique else None
+        if unique and (reading.counted or keys == before or wrong == ""):
+            if wrong:
                 raise DocumentMoved(wrong, where=f"GET {path}")
             return Rows(rows, reading.changed)
         before = keys
@@ -98,7 +103,8 @@ class _Reading:
         self.changed: set[str] = set()
         self.total: int | None = None
         self.counted = False
-        """Whether the last reading found as many rows as Fusion counts, or saw the end behind even more."""
+        """Whether the last reading found as many rows as Fusion counts; without a count two must be alike."""
+        self._count = 0
 
     @property
     def rows(self) -> Kept:
@@ -107,26 +113,30 @@ class _Reading:
         return self._parts[0] if self._parts else ()
 
     async def once(self, *, side_by_side: bool) -> None:
-        self._parts, self.changed = [], set()
+        self._parts, self._count, self.changed = [], 0, set()
         page = await self._page(0, count=True)
         self.total = page.total
-        self._parts.append(page.rows)
+        self._take(page)
         step = len(page.rows)
         if side_by_side and self.total is not None and step:
             offsets = range(step, self.total, step)
             # In the order of their offsets, whatever comes first.
             for page in await together(self._page(offset) for offset in offsets):
-                self._parts.append(page.rows)
+                self._take(page)
         while not self._proven(page):
-            page = await self._page(len(self.rows))
-            self._parts.append(page.rows)
-        self.counted = self.total is None or len(self.rows) >= self.total
+            page = await self._page(self._count)
+            self._take(page)
+        self.counted = self.total is not None and self._count >= self.total
+
+    def _take(self, page: "_Page") -> None:
+        self._parts.append(page.rows)
+        self._count += len(page.rows)
 
     def _proven(self, page: "_Page") -> bool:
         """Whether ``page`` was the last: an empty one is; else count and hasMore must say so, and one sign more."""
         if not page.rows:
             return True
-        if page.has_more is not False or self.total != len(self.rows):
+        if page.has_more is not False or self.total != self._count:
             return False
         if len(page.rows) < min(self._limit, page.limit or self._limit):
             return True
@@ -142,7 +152,7 @@ class _Reading:
         await asyncio.sleep(0)
         page = counted_page(self._level.row, answer, f"GET {self._path}")
         rows = page.items or []
-        self.changed.update(row.last_update_date for row in rows if row.last_update_date)
+        self.changed |= {row.last_update_date for row in rows} - {None}
         # At once, while the rows just decoded are at hand in the processor's cache.
         return _Page(self._level.kept(rows), page.total_results, page.has_more, page.limit)
 

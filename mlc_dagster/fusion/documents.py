@@ -78,7 +78,7 @@ class Node:
         if nodes is not None:
             return tuple(node.record() for node in nodes)
         rows = self.collections[child.name].rows
-        return rows if child.together is not None else tuple(child.record(**child.values(row)) for row in rows)
+        return rows if child.packed is not None else tuple(child.record(**child.values(row)) for row in rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,15 +244,26 @@ async def _listed(client: FusionClient, source: Source, q: str) -> list[Listed]:
     found: list[Listed] = []
     fields = (source.id_attribute, "LastUpdateDate")
     async for page in keyset_pages(client, source.path, row_type, key=source.id_attribute, q=q, fields=fields):
-        found += [Listed(row.fusion_id, instant(row.last_update_date)) for row in page]
+        # A date that is none is a fault of the document, told when that is read; here it must not end the list.
+        found += [Listed(row.fusion_id, _date_of(row.last_update_date)) for row in page]
     return found
 
 
 @functools.cache
 def _id_row(id_attribute: str) -> type[msgspec.Struct]:
-    dated = msgspec.field(name="LastUpdateDate", default=None)
-    fields = [("fusion_id", int, msgspec.field(name=id_attribute)), ("last_update_date", str | None, dated)]
+    dated = msgspec.field(name="LastUpdateDate", default=msgspec.Raw())
+    fields = [("fusion_id", int, msgspec.field(name=id_attribute)), ("last_update_date", msgspec.Raw, dated)]
     return msgspec.defstruct("IdRow", fields)
+
+
+_TEXT = msgspec.json.Decoder(str | None)
+
+
+def _date_of(raw: msgspec.Raw) -> dt.datetime | None:
+    try:
+        return instant(_TEXT.decode(raw)) if bytes(raw) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, ResponseInvalid):
+        return None
 
 
 async def _completed(

@@ -5,7 +5,8 @@ Belongs here: how columns are made, joined, put in order, summed and taken apart
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from contextlib import suppress
+from decimal import Decimal, Inexact
 from itertools import islice
 from operator import attrgetter, le
 from typing import Any, cast
@@ -13,15 +14,14 @@ from typing import Any, cast
 import msgspec
 
 from mlc_dagster.fusion.canonical import ENCODER, Record, plain
+from mlc_dagster.fusion.wire import MOST_WHOLE
+from mlc_dagster.money import total
 
 _ABSENT = msgspec.Raw()
 
 _ALIKE = bytes.maketrans(b"012345678.", b"9999999999")
-_MANY = b"9" * 31
-"""More digits than an amount has."""
-
-# Sums in C, and an error rather than a rounded one.
-_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+_MANY = b"9" * (MOST_WHOLE + 1)
+"""More digits than are looked through here; ``spelled`` judges such a number."""
 
 
 class JournalLine(Record, frozen=True, kw_only=True, gc=False):
@@ -120,7 +120,8 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
                 encoded = ENCODER.encode(column)
             if name in _TOTALLED:
                 # Now, while the numbers are at hand: later they would have to be decoded for it.
-                totals[name] = exact_sum(column)
+                with suppress(Inexact):
+                    totals[name] = sum_of(column)
             columns[name] = msgspec.Raw(encoded)
         made = cls(line_number=tuple([row.line_number for row in rows]), **columns)
         made._known(_TOTALS).update(totals)
@@ -139,7 +140,8 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
                 members = [_members(raw, len(part)) for raw, part in zip(own, parts, strict=True)]
                 columns[name] = msgspec.Raw(b"[" + b",".join(members) + b"]")
         made = cls(line_number=tuple(number for part in parts for number in part.line_number), **columns)
-        made._known(_TOTALS).update({name: exact_sum(part.total(name) for part in parts) for name in _TOTALLED})
+        with suppress(Inexact):
+            made._known(_TOTALS).update({name: sum_of(part.total(name) for part in parts) for name in _TOTALLED})
         return made
 
     def by_number(self) -> "JournalLines":
@@ -163,12 +165,11 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
         return values
 
     def total(self, name: str) -> Decimal:
-        """Exact sum of a column of numbers."""
+        """Exact sum of a column of numbers; raises decimal.Inexact where 80 digits do not hold it."""
         known = self._known(_TOTALS)
-        total = known.get(name)
-        if total is None:
-            total = known[name] = exact_sum(self.column(name))
-        return total
+        if name not in known:
+            known[name] = sum_of(self.column(name))
+        return known[name]
 
     def _known(self, kind: str) -> dict[str, Any]:
         """What was made of columns before, kept beside the fields: it is no part of the content."""
@@ -184,10 +185,9 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
             yield JournalLine(**dict(zip(names, values, strict=True)))
 
 
-def exact_sum(amounts: Iterable[Decimal | None]) -> Decimal:
-    """The sum without rounding, absent ones left out; raises decimal.Inexact where 80 digits do not hold it."""
-    with localcontext(_EXACT):
-        return sum([amount for amount in amounts if amount is not None], Decimal(0))
+def sum_of(amounts: Iterable[Decimal | None]) -> Decimal:
+    """The exact sum, absent ones left out; raises decimal.Inexact."""
+    return total([amount for amount in amounts if amount is not None])
 
 
 def _is_plain(column: bytes) -> bool:

@@ -5,13 +5,14 @@ Headers and lines have opaque keys. A header's running totals prove that its lin
 """
 
 import datetime as dt
-from decimal import Decimal
+from decimal import Decimal, Inexact
 from typing import Any
 
 import msgspec
 
 from mlc_dagster.fusion.canonical import Record
 from mlc_dagster.fusion.documents import Node, Source
+from mlc_dagster.fusion.errors import ResponseInvalid
 from mlc_dagster.fusion.journal_lines import JournalLine, JournalLines
 from mlc_dagster.fusion.levels import Level, journal_lines, latest
 from mlc_dagster.fusion.records import Journal, Read
@@ -35,10 +36,14 @@ class _Batch(Record, frozen=True, kw_only=True):
 
 def _totals_differ(header: Any, lines: JournalLines) -> str | None:
     dr, cr = money(header.running_total_dr), money(header.running_total_cr)
-    if dr is not None and dr != lines.total("entered_dr"):
-        return _difference(header, len(lines), "RunningTotalDr", dr)
-    if cr is not None and cr != lines.total("entered_cr"):
-        return _difference(header, len(lines), "RunningTotalCr", cr)
+    try:
+        if dr is not None and dr != lines.total("entered_dr"):
+            return _difference(header, len(lines), "RunningTotalDr", dr)
+        if cr is not None and cr != lines.total("entered_cr"):
+            return _difference(header, len(lines), "RunningTotalCr", cr)
+    except Inexact:
+        msg = f"amounts of journal {header.name!r} of ledger {header.ledger!r} cannot be added without rounding"
+        raise ResponseInvalid(msg) from None
     # Only both sides together prove that nothing is missing.
     return None if dr is None or cr is None else ""
 
@@ -51,7 +56,7 @@ def _difference(header: Any, count: int, attribute: str, said: Decimal) -> str:
 
 
 LINES = Level(
-    "journalLines", JournalLine, ("line_number",), "JeLineNumber:asc", together=journal_lines, agrees=_totals_differ
+    "journalLines", JournalLine, ("line_number",), "JeLineNumber:asc", packed=journal_lines, agrees=_totals_differ
 )
 HEADERS = Level(
     "journalHeaders",

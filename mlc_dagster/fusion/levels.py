@@ -64,7 +64,7 @@ class Level:
     """One collection of a document, or its top.
 
     ``key`` names the record's fields that tell siblings apart; ``order_by`` must sort by as much. Where the parent
-    keeps all rows together, as columns, for lines, which come in hundreds of thousands, ``together`` is what makes
+    keeps all rows together, as columns, for lines, which come in hundreds of thousands, ``packed`` is what makes
     them of a page's rows; these have the types of ``record`` on the wire too.
     """
 
@@ -74,7 +74,7 @@ class Level:
     key: tuple[str, ...]
     order_by: str
     children: tuple["Level", ...] = ()
-    together: Callable[[Sequence[Any]], JournalLines] | None = None
+    packed: Callable[[Sequence[Any]], JournalLines] | None = None
     without: frozenset[str] = frozenset()
     """Fields of the record that no attribute of the row has: another level fills them, or ``made``."""
     extra: tuple[tuple[str, str, Any], ...] = ()
@@ -119,11 +119,11 @@ class Level:
 
     def kept(self, rows: list[Any]) -> Kept:
         """What is kept of rows that just came; raises ResponseInvalid for values that are none."""
-        return rows if self.together is None else self.together(rows)
+        return rows if self.packed is None else self.packed(rows)
 
     def joined(self, parts: Sequence[Any]) -> Kept:
         """What was kept of several pages, as one."""
-        return list(chain.from_iterable(parts)) if self.together is None else JournalLines.joined(parts)
+        return list(chain.from_iterable(parts)) if self.packed is None else JournalLines.joined(parts)
 
     def ordered(self, rows: Kept) -> tuple[Kept, Sequence[Any]]:
         """``rows`` by their keys, and the keys: the order they came in must not show in what is made of them."""
@@ -163,7 +163,7 @@ def required_text(value: str | int) -> str:
 
 
 def amount(value: Decimal) -> Decimal:
-    """``records.plain`` with a way past it for what is plain already, as nearly all amounts are."""
+    """``canonical.plain`` with a way past it for what is plain already, as nearly all amounts are."""
     text = str(value)
     if len(text) <= MOST_WHOLE and (
         text.isdigit() or (text[-1] in _LAST_OF_PLAIN and "E" not in text and "N" not in text)
@@ -188,7 +188,7 @@ def _attribute(child: Level) -> str:
 
 def _wire_type(level: Level, own: Sequence[FieldInfo]) -> type[Any]:
     fields: list[tuple[str, Any, Any]] = []
-    if level.together is not None:
+    if level.packed is not None:
         fields.append(("last_update_date", str | None, msgspec.field(name="LastUpdateDate", default=None)))
         whole = [column for column in own if int in _kinds(column)]
         fields += [(column.name, Id, msgspec.field(name=column.encode_name)) for column in whole]

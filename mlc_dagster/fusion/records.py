@@ -288,7 +288,7 @@ def digest(canonical_content: bytes | bytearray) -> str:
     return hashlib.sha256(canonical_content).hexdigest()
 
 
-def content_of(source: str, canonical_content: bytes) -> Content:
+def content_of(source: str, canonical_content: bytes | msgspec.Raw) -> Content:
     """Inverse of ``canonical``; raises msgspec.DecodeError."""
     return _decoder(source).decode(canonical_content)
 

@@ -19,7 +19,7 @@ from mlc_dagster.exports.assembling import PartnerMissing
 from mlc_dagster.exports.building import build_files
 from mlc_dagster.exports.holding import LEASE, HeldFeed, hold_feed
 from mlc_dagster.exports.naming import FileNameUnusable
-from mlc_dagster.exports.rebasing import ProjectionChanged, projection, rebase
+from mlc_dagster.exports.rebasing import ProjectionChanged, check_projection, projection, rebase
 from mlc_dagster.ledger import feeds
 from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster.ledger.feeds import FeedBusy, FeedLost
@@ -259,7 +259,18 @@ def test_attributes_may_be_added(bench: Workshop) -> None:
 def test_a_projection_names_what_is_inside_lines() -> None:
     """A renamed attribute of a distribution changes the hash as well."""
     assert "invoiceLines.invoiceDistributions.DistributionAmount" in projection("invoices")
-    assert "journalLines.EnteredDr" in projection("journals")
+    assert "journalLines.EnteredDr[]" in projection("journals")
+
+
+def test_a_projection_tells_columns_from_rows(bench: Workshop) -> None:
+    """The same attributes as rows were other bytes: every journal would look changed and go out again."""
+    bench.build()
+    rows = sorted(name.removesuffix("[]") for name in projection("journals"))
+    with bench.ledger.transaction() as transaction:
+        feeds.pin_projection(transaction, FEED, json.dumps(rows))
+    with pytest.raises(ProjectionChanged) as changed:
+        check_projection(bench.ledger, FEED, "journals")
+    assert "journalLines.EnteredDr" in changed.value.gone
 
 
 def test_rebasing_sends_nothing_and_swallows_no_change(bench: Workshop) -> None:

@@ -59,16 +59,26 @@ async def test_rows_that_are_none_are_told_and_passed() -> None:
     assert "$.LastUpdateDate" in told[3]
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"BatchName": ["no", "text"]}, "$.BatchName"),
+        ({"BatchName": "N\0L"}, "NUL"),
+        ({"BatchName": {}, "Undeclared": 10**400}, "$.BatchName"),
+        ({"LastUpdateDate": {}}, "$.LastUpdateDate"),
+    ],
+)
 @in_loop
-async def test_a_document_of_another_shape_does_not_keep_its_page() -> None:
+async def test_a_document_of_another_shape_does_not_keep_its_page(fault: dict[str, Any], told: str) -> None:
     """A release that makes a list of a name: one batch waits until somebody has looked, the page's others go."""
-    odd = {**journal_batch([line(1)]), "JeBatchId": 8, "BatchName": ["no", "text"]}
+    odd = {**journal_batch([line(1)]), "JeBatchId": 8, **fault}
     asides: list[documents.Unreadable] = []
     async with RawServer(serving([journal_batch([line(1)]), odd])) as server, server.client() as client:
-        pages = documents.by_id(client, JOURNALS, [7, 8], set_aside=asides.append)
+        below = "LastUpdateDate" in fault  # The list of ids must not stumble over it either.
+        pages = documents.changed(client, JOURNALS, *EVER, child_dates=below, set_aside=asides.append)
         assert [read.fusion_id async for page in pages for read in page] == [7]
     assert [aside.fusion_id for aside in asides] == [8]
-    assert "$.BatchName" in asides[0].text
+    assert told in asides[0].text
 
 
 @in_loop

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mlc_dagster.fusion import documents
 from mlc_dagster.fusion.errors import ResponseInvalid
 from mlc_dagster.fusion.journals import JOURNALS
 from mlc_dagster.fusion.records import Journal, Read
@@ -189,3 +190,39 @@ async def test_links_of_later_framework_versions_are_found() -> None:
     header = batch["journalHeaders"]["items"][0]
     header["@context"] = {"links": header.pop("links")}
     assert await numbers(serving(batch, rows)) == list(range(1, 41))
+
+
+@in_loop
+async def test_a_count_that_is_missing_takes_a_second_reading() -> None:
+    """Without a count a row that moved between two pages would not be missed: two readings must be alike."""
+    rows = lines(60)
+    asked: list[str] = []
+
+    async def script(received: Received, connection: Connection) -> None:
+        if received.path.endswith("/child/journalLines"):
+            asked.append(received.params["offset"])
+        await serving(journal_batch(rows), rows, totalResults=None)(received, connection)
+
+    assert await numbers(script, page_size=50) == list(range(1, 61))
+    assert asked.count("0") == 2
+
+
+@in_loop
+async def test_lines_that_come_twice_with_their_parent_are_read_from_their_own_address() -> None:
+    """A nested page that shows a line twice has left out another."""
+    rows = lines(3)
+    twice = {"items": [rows[0], rows[0], rows[2]], "count": 3, "hasMore": False, "limit": 25, "offset": 0}
+    assert await numbers(serving(journal_batch(rows, nested=twice), rows)) == [1, 2, 3]
+
+
+@in_loop
+async def test_amounts_that_cannot_be_added_set_their_document_aside() -> None:
+    """Nothing is rounded, and one absurd journal does not end the read of all."""
+    most, least = "9" * 30, f"0.{'0' * 47}1"
+    rows = [line(1, EnteredDr=least), *(line(number, EnteredDr=most) for number in range(3, 259, 2))]
+    asides: list[documents.Unreadable] = []
+    batch = journal_batch(rows, RunningTotalDr=1, RunningTotalCr=0)
+    async with RawServer(serving(batch, rows)) as server, server.client() as client:
+        pages = documents.by_id(client, JOURNALS, [7], set_aside=asides.append)
+        assert [read async for page in pages for read in page] == []
+    assert "cannot be added without rounding" in asides[0].text
