@@ -13,7 +13,7 @@ import msgspec
 
 from mlc_dagster.fusion.changes import counted_page
 from mlc_dagster.fusion.client import FusionClient
-from mlc_dagster.fusion.errors import ResponseInvalid
+from mlc_dagster.fusion.errors import BusinessRefusal, ResponseInvalid
 from mlc_dagster.fusion.levels import Kept, Level
 from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.paging import collection_params
@@ -67,7 +67,18 @@ async def read_children(client: FusionClient, level: Level, path: str, parent: A
         DocumentMoved: it did not hold still, or contradicts its parent.
         FusionError: as ``FusionClient.read``.
     """
-    reading = _Reading(client, level, path, parent)
+    fields = level.asked_for if level.name not in client.whole_rows else None
+    try:
+        return await _verified(level, path, parent, _Reading(client, level, path, parent, fields))
+    except BusinessRefusal as refusal:
+        if refusal.status != 400 or fields is None:
+            raise
+        # An attribute that this release does not have is absent in whole rows, and an error in ``fields``.
+        client.whole_rows.add(level.name)
+    return await _verified(level, path, parent, _Reading(client, level, path, parent, None))
+
+
+async def _verified(level: Level, path: str, parent: Any, reading: "_Reading") -> Rows:
     before: Sequence[Any] | None = None
     counts: list[str] = []
     for attempt in range(TRIES):
@@ -88,7 +99,7 @@ async def read_children(client: FusionClient, level: Level, path: str, parent: A
 class _Reading:
     """Readings of one child collection by offset."""
 
-    def __init__(self, client: FusionClient, level: Level, path: str, parent: Any) -> None:
+    def __init__(self, client: FusionClient, level: Level, path: str, parent: Any, fields: str | None) -> None:
         self._client = client
         self._level = level
         self._path = path
@@ -97,7 +108,7 @@ class _Reading:
         self._limit = min(page_size, EXPANDED_LIMIT) if level.children else page_size
         # onlyData drops the links; they are the address of the next level, its keys being opaque.
         shown = {"onlyData": "false", "links": "self"} if level.children else {}
-        self._params = collection_params(expand=level.expand, order_by=level.order_by, params=shown)
+        self._params = collection_params(fields=fields, expand=level.expand, order_by=level.order_by, params=shown)
         self._parts: list[Kept] = []
         """What was kept of each page."""
         self.changed: set[str] = set()

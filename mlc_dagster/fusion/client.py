@@ -82,6 +82,8 @@ class FusionClient:
         """
         seams = seams or Seams()
         self.settings = settings
+        self.whole_rows: set[str] = set()
+        """Collections of which this environment does not know some attribute: their rows come with all they have."""
         self.limiter = Limiter(settings.max_in_flight, clock=seams.clock)
         self._seams = seams
         self._transport = Transport(

@@ -101,6 +101,12 @@ class Level:
         object.__setattr__(self, "row", _wire_type(self, own))
 
     @property
+    def asked_for(self) -> str | None:
+        """Value of ``fields`` where rows are so many that what nobody reads shall not come; None: all attributes."""
+        names = (field.encode_name for field in msgspec.structs.fields(self.row))
+        return None if self.packed is None else ",".join(names)
+
+    @property
     def expand(self) -> str | None:
         """Value of ``expand`` that brings all levels below this one; parents come by themselves."""
         return ",".join(self.paths(leaves=True)) or None

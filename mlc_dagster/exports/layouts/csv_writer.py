@@ -96,7 +96,12 @@ class _Quoting:
         """The short way for texts that need nothing, which is nearly all of them."""
 
         def make(values: Sequence[Any], document: Document, counts: Counter[str]) -> Sequence[str]:
-            if None not in values and "" not in values and not self._needs_quotes("\0".join(values)):
+            try:
+                joined = "\0" + "\0".join(values) + "\0"
+            except TypeError:  # One of them is None.
+                joined = "\0\0"
+            # An empty one stands between two zeros.
+            if "\0\0" not in joined and not self._needs_quotes(joined):
                 return values
             return self.finish(cell, cell.texts(values, document), counts, document)
 
