@@ -7,7 +7,7 @@ files and archive entries that nobody names; after it the files are PENDING, wha
 import datetime as dt
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from typing import Any
 import msgspec
 
 from mlc_dagster.exports.batch import Batch, Built
-from mlc_dagster.exports.extract_file import ExtractDamaged, StoredRead, find_stored, fusion_id_of, iter_stored
+from mlc_dagster.exports.extract_file import (
+    ExtractDamaged,
+    StoredRead,
+    damage_of,
+    find_stored,
+    fusion_id_of,
+    iter_whole,
+)
 from mlc_dagster.exports.holding import HeldFeed
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.rebasing import check_projection
@@ -109,8 +116,7 @@ class _Building:
         if self._ended_before_start(extract):
             return
         with self._batch(extract["window_start"], extract["window_end"]) as batch:
-            for chunk in self._reads(extract):
-                batch.take(chunk)
+            self._take_all(batch, extract)
             empty_file = self._feed.writer.empty_file and extract["kind"] == "WINDOWS"
             batch.commit(extract["id"], extract["window_end"], empty_file=empty_file)
 
@@ -135,8 +141,7 @@ class _Building:
     def replay_extract(self, extract: Row) -> None:
         """An extract of a window that somebody started by hand: what is missing of it is sent, nothing overtakes."""
         with self._batch(extract["window_start"], extract["window_end"]) as batch:
-            for chunk in self._reads(extract):
-                batch.take(chunk, replaying=True)
+            self._take_all(batch, extract, replaying=True)
             batch.commit(None, None, empty_file=False)
 
     def take_leftovers(self) -> None:
@@ -151,10 +156,15 @@ class _Building:
                 batch.take(chunk)
             batch.commit(None, None, empty_file=False)
 
-    def _reads(self, extract: Row) -> Iterator[list[tuple[StoredRead, Origin]]]:
+    def _take_all(self, batch: Batch, extract: Row, *, replaying: bool = False) -> None:
+        """The extract's readings; its bytes are proven only after the last of them, so nothing is committed before."""
         origin = Origin(extract["id"], extract["read_at"])
-        path = self._path(extract)
-        yield from _bounded((stored, origin) for stored in iter_stored(path))
+        path = self._path(extract, self._outbound.archive.unverified)
+        try:
+            for chunk in _bounded((stored, origin) for stored in iter_whole(path, extract["sha256"])):
+                batch.take(chunk, replaying=replaying)
+        except msgspec.DecodeError as error:
+            raise damage_of(path) from error
 
     def _read_again(self, rows: Sequence[Row]) -> Iterator[tuple[StoredRead, Origin]]:
         elsewhere: dict[int, list[Row]] = {}
@@ -167,16 +177,16 @@ class _Building:
             with self._outbound.ledger.reading() as reading:
                 extract = extracts.extract_row(reading, extract_id)
             assert extract is not None  # noqa: S101 - versions are made of extracts in the ledger
-            path = self._path(extract)
+            path = self._path(extract, self._outbound.archive.path)
             found = find_stored(path, {row["record_id"] for row in wanted})
             for row in wanted:
                 if row["record_id"] not in found:
                     raise ExtractDamaged(path, 0, f"record {row['record_id']} of feed {self._feed.name} is not in it")
                 yield found[row["record_id"]], Origin(extract_id, row["read_at"])
 
-    def _path(self, extract: Row) -> Path:
+    def _path(self, extract: Row, path_of: Callable[[str], Path]) -> Path:
         try:
-            return self._outbound.archive.path(extract["sha256"])
+            return path_of(extract["sha256"])
         except PayloadErased as gone:
             raise ExtractErased(self._feed.name, extract, gone) from None
 

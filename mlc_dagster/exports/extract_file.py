@@ -195,6 +195,34 @@ def iter_stored(path: Path) -> Iterator[StoredRead]:
             yield stored
 
 
+def iter_whole(path: Path, sha256: str) -> Iterator[StoredRead]:
+    """``iter_stored`` for those who use nothing before the end: checked is the file's hash, while it is read.
+
+    Raises:
+        ExtractDamaged: at the latest when the last line has been taken; names the damaged line.
+    """
+    whole = hashlib.sha256()
+    with path.open("rb", buffering=_BLOCK) as stream:
+        for number, line in enumerate(stream, 1):
+            whole.update(line)
+            try:
+                stored = _DECODER.decode(line)
+            except msgspec.DecodeError as error:
+                raise ExtractDamaged(path, number, str(error)) from error
+            yield stored
+    if whole.hexdigest() != sha256:
+        raise damage_of(path)
+
+
+def damage_of(path: Path) -> ExtractDamaged:
+    """What is wrong with a file that is not what was written."""
+    try:
+        lines = sum(1 for _ in iter_stored(path))
+    except ExtractDamaged as damaged:
+        return damaged
+    return ExtractDamaged(path, lines, "what stands beside the contents is not what was written")
+
+
 def iter_reads(path: Path, source: str) -> Iterator[Read]:
     """The records of an extract, decoded one at a time. Raises ExtractDamaged."""
     for stored in iter_stored(path):
