@@ -52,8 +52,9 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
     """The lines of a journal, column by column, each as canonical JSON until somebody asks for its values.
 
     Lines come by the hundred thousand: so they take a fifth of the room, are hashed and kept without being touched
-    again, and a file is made of those columns that it shows. Numbers are exact text in their one spelling; a column
-    without any value is absent. Iterated, these are ``JournalLine``, whose attributes are the columns.
+    again, and a file is made of those columns that it shows. Numbers are exact text in their one spelling; a value that
+    all lines have stands there once, and a column without any value is absent. Iterated, these are ``JournalLine``,
+    whose attributes are the columns.
     """
 
     line_number: tuple[int, ...] = msgspec.field(default=(), name="JeLineNumber")
@@ -122,7 +123,7 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
                 # Now, while the numbers are at hand: later they would have to be decoded for it.
                 with suppress(Inexact):
                     totals[name] = sum_of(column)
-            columns[name] = msgspec.Raw(encoded)
+            columns[name] = msgspec.Raw(ENCODER.encode(column[0]) if _is_constant(column) else encoded)
         made = cls(line_number=tuple([row.line_number for row in rows]), **columns)
         made._known(_TOTALS).update(totals)
         return made
@@ -136,9 +137,13 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
         columns: dict[str, msgspec.Raw] = {}
         for name in _COLUMNS:
             own: list[msgspec.Raw] = [getattr(part, name) for part in parts]
-            if any(raw is not _ABSENT for raw in own):
-                members = [_members(raw, len(part)) for raw, part in zip(own, parts, strict=True)]
-                columns[name] = msgspec.Raw(b"[" + b",".join(members) + b"]")
+            if all(raw is _ABSENT for raw in own):
+                continue
+            if not _is_column(own[0]) and own.count(own[0]) == len(own):
+                columns[name] = own[0]
+                continue
+            members = [_members(raw, len(part)) for raw, part in zip(own, parts, strict=True)]
+            columns[name] = msgspec.Raw(b"[" + b",".join(members) + b"]")
         made = cls(line_number=tuple(number for part in parts for number in part.line_number), **columns)
         with suppress(Inexact):
             made._known(_TOTALS).update({name: sum_of(part.total(name) for part in parts) for name in _TOTALLED})
@@ -159,8 +164,11 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
         values = known.get(name)
         if values is None:
             raw: msgspec.Raw = getattr(self, name)
-            decoder = _NUMBER_DECODER if name in _NUMBERS else _TEXT_DECODER
-            values = (None,) * len(self.line_number) if raw is _ABSENT else decoder.decode(raw)
+            column_of, value_of = _NUMBER_DECODERS if name in _NUMBERS else _TEXT_DECODERS
+            if _is_column(raw):
+                values = column_of.decode(raw)
+            else:
+                values = (None if raw is _ABSENT else value_of.decode(raw),) * len(self.line_number)
             known[name] = values
         return values
 
@@ -201,9 +209,23 @@ def _is_plain(column: bytes) -> bool:
     return not any(before.rfind(b".") > before.rfind(b'"') or before.endswith(b"-") for before in before_zeros)
 
 
+def _is_constant(column: Sequence[Any]) -> bool:
+    """Whether all lines say the same, which is not nothing."""
+    first = column[0]
+    # Most columns differ at their ends already.
+    return first is not None and first == column[-1] and column.count(first) == len(column)
+
+
+def _is_column(raw: msgspec.Raw) -> bool:
+    """Whether it has a value per line; else it has one for all, or none."""
+    return memoryview(raw)[:1] == b"["
+
+
 def _members(raw: msgspec.Raw, count: int) -> bytes | memoryview:
-    """A column without its brackets."""
-    return memoryview(raw)[1:-1] if raw is not _ABSENT else b",".join([b"null"] * count)
+    """A value per line, between commas."""
+    if _is_column(raw):
+        return memoryview(raw)[1:-1]
+    return b",".join([b"null" if raw is _ABSENT else bytes(raw)] * count)
 
 
 _COLUMNS = JournalLines.__struct_fields__[1:]
@@ -211,8 +233,12 @@ _NUMBERS = frozenset({"entered_dr", "entered_cr", "accounted_dr", "accounted_cr"
 _TOTALLED = ("entered_dr", "entered_cr")
 """Those that Fusion shows sums of, by which a journal's lines are proven to be all there."""
 _VALUES, _TOTALS = "values", "totals"
-_TEXT_DECODER = msgspec.json.Decoder(tuple[str | None, ...])
-_NUMBER_DECODER = msgspec.json.Decoder(tuple[Decimal | None, ...], strict=False)
+_TEXT_DECODERS = msgspec.json.Decoder(tuple[str | None, ...]), msgspec.json.Decoder(str)
+_NUMBER_DECODERS = (
+    msgspec.json.Decoder(tuple[Decimal | None, ...], strict=False),
+    msgspec.json.Decoder(Decimal, strict=False),
+)
+"""Of a column, and of a value that all lines have."""
 
 NO_LINES = JournalLines()
 """The one spelling of it, which canonical JSON leaves out."""

@@ -13,7 +13,12 @@ from mlc_dagster.fusion.canonical import plain
 from mlc_dagster.fusion.journal_lines import NO_LINES, JournalLine, JournalLines
 from mlc_dagster.fusion.records import Journal, canonical, content_of
 
-_TEXTS = st.none() | st.sampled_from(["", "null", '"', "101-10", "São, –", "a\\u0000b"]) | st.text(max_size=8)
+_TEXTS = (
+    st.just("USD")
+    | st.none()
+    | st.sampled_from(["", "null", '"', "101-10", "São, –", "a\\u0000b"])
+    | st.text(max_size=8)
+)
 _NUMBERS = (
     st.none()
     | st.sampled_from(["0", "-0", "1.50", "100", "-100", "1E+2", "0.10", "12345678901234567890.12"]).map(Decimal)
@@ -98,6 +103,16 @@ def test_a_column_without_values_is_absent() -> None:
     lines = JournalLines.of([JournalLine(line_number=1, description=""), JournalLine(line_number=2)])
     assert canonical(_journal(lines)).endswith(b'"journalLines":{"JeLineNumber":[1,2],"Description":["",null]}}')
     assert list(lines.column("reference_1")) == [None, None]
+
+
+def test_a_value_that_all_lines_have_stands_there_once() -> None:
+    """The currency of ten thousand lines; however they came: by one, by pages, all at once."""
+    rows = [JournalLine(line_number=n, currency="U,[S", entered_dr=Decimal("1.50")) for n in range(1, 5)]
+    expected = b'"journalLines":{"JeLineNumber":[1,2,3,4],"EnteredDr":"1.5","CurrencyCode":"U,[S"}}'
+    for size in (1, 2, 3, 4):
+        parts = [JournalLines.of(rows[start : start + size]) for start in range(0, 4, size)]
+        assert canonical(_journal(JournalLines.joined(parts))).endswith(expected)
+    assert list(JournalLines.of(rows).column("entered_dr")) == [Decimal("1.5")] * 4
 
 
 def test_no_lines_have_one_spelling() -> None:
