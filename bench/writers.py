@@ -9,9 +9,11 @@ import datetime as dt
 import gc
 import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from bench import journal_books as books_of
 from bench.configuration import settings_for
@@ -22,6 +24,7 @@ from bench.measuring import Stopwatch, require_equal, tell
 from mlc_dagster.exports.layouts.loading import load_layout, open_writer
 from mlc_dagster.exports.staging import Staging
 from mlc_dagster.exports.writing import Frame, Version, Writer
+from mlc_dagster.fusion.records import Journal
 from mlc_dagster.ledger.archive import LocalArchive
 from mlc_dagster.settings import ExportSettings
 from mlc_dagster.settings.exports import PartnerSettings
@@ -70,6 +73,15 @@ def in_memory(versions: Iterable[Document]) -> list[Document]:
     return documents
 
 
+def decoded(versions: Iterable[Version]) -> Iterator[Version]:
+    """Journals whose columns are values already, as the loop's lines are: what is measured is writing."""
+    for version in versions:
+        if isinstance(journal := version.read.content, Journal):
+            for column in msgspec.structs.fields(journal.lines):
+                journal.lines.column(column.name)
+        yield version
+
+
 def x12(count: int, folder: Path) -> dict[str, object]:
     """Invoices as 810."""
     documents = in_memory(invoices(count))
@@ -86,7 +98,7 @@ def x12(count: int, folder: Path) -> dict[str, object]:
 def fixed(lines: int, folder: Path) -> dict[str, object]:
     """Journal lines as fixed width."""
     books = Books.of_lines(lines)
-    documents = in_memory(journals(books))
+    documents = in_memory(decoded(journals(books)))
     writer = writer_for(FIXED_LAYOUT, "journals")
     watch = Stopwatch()
     path, rows = write_file(writer, documents, folder)

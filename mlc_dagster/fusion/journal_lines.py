@@ -218,7 +218,7 @@ def _is_constant(column: Sequence[Any]) -> bool:
 
 def _is_column(raw: msgspec.Raw) -> bool:
     """Whether it has a value per line; else it has one for all, or none."""
-    return memoryview(raw)[:1] == b"["
+    return bytes(memoryview(raw)[:1]) == b"["
 
 
 def _members(raw: msgspec.Raw, count: int) -> bytes | memoryview:
