@@ -7,11 +7,14 @@ test codes). Does not: text of cells, rates, tolerances.
 import csv
 from collections.abc import Iterable
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
 
 # Python's usual 28 digits would round the sum of very large amounts; here anything that would round raises.
 _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+_ZERO = Decimal(0)
+_FEW = 16
+"""Amounts from which on it pays to change the context for one sum."""
 
 
 @cache
@@ -43,8 +46,10 @@ def to_minor(amount: Decimal, exponent: int) -> int:
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum; 0 of nothing. Raises decimal.Inexact where 80 digits do not hold it."""
     added = list(amounts)
+    if len(added) < _FEW:
+        return reduce(_EXACT.add, added, _ZERO)
     with localcontext(_EXACT):
-        return sum(added, Decimal(0))
+        return sum(added, _ZERO)
 
 
 def shown(amount: Decimal, currency: str) -> str:

@@ -245,6 +245,19 @@ def acknowledgement_unreadable(feed: str, broken: Sequence[tuple[str, str]]) -> 
     )
 
 
+def files_overdue(*, feed: str, waiting: Sequence[str]) -> Message:
+    """Files that wait for longer than a sender takes to write; ``waiting``: a sentence each."""
+    return _message(
+        f"{_count(len(waiting), 'file')} of {feed} waits too long"
+        if len(waiting) == 1
+        else f"{_count(len(waiting), 'file')} of {feed} wait too long",
+        happened="these files are in the folder and are not whole, or not complete without another file:",
+        named=waiting,
+        means="nothing of them is read until then; all other files are processed.",
+        to_do="ask the sender for what is missing, or take the file away. In detail: mlc files list",
+    )
+
+
 def run_failed(*, job: str, run_id: str, tags: Mapping[str, str], failures: Sequence[str]) -> Message:
     """A run ended in failure; ``run_id`` is empty for one that no daemon started, ``tags`` are the run's."""
     window = next((tags[key] for key in _WINDOW_TAGS if tags.get(key)), "")

@@ -19,6 +19,7 @@ from mlc_dagster.assets.holding import PROCESS_TAG
 from mlc_dagster.automation.dead_runs import fail_dead_runs
 from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB, build_flow, inbound_resources, wiring_of
 from mlc_dagster.automation.outcome import InboundOutcome, RunFailure, WaitingFile
+from mlc_dagster.automation.overdue_alerts import tell_overdue
 from mlc_dagster.automation.results import failures_of, window_result
 from mlc_dagster.automation.windows import empty_events, ready, run_tags
 from mlc_dagster.ledger.process import process_name
@@ -96,6 +97,7 @@ class _OneShot:
         try:
             outcome.dead_runs = fail_dead_runs(self._instance)
             wiring = wiring_of(self._settings, environ=self._environ, progress=self._progress)
+            self._wiring = wiring
             self._flow = build_flow(wiring)
             self._job = self._flow.resolve_job_def(INBOUND_JOB)
             # The resource's own life cycle: the ledger is sealed and closed at the end, whatever happens.
@@ -201,6 +203,13 @@ class _OneShot:
         )
         self._outcome.empty_windows += len(found.empty_windows)
         self._outcome.notes += [text for text in found.refused if text not in self._outcome.notes]
+        self._outcome.overdue += [each.text for each in found.newly_overdue]
+        if found.overdue and inbound.settings.alerts.to:
+            from mlc_dagster.alerts.sending import Alerts
+
+            alerts = Alerts(inbound.settings.alerts, self._wiring.secrets.resolve)
+            faults = tell_overdue(inbound.ledger, alerts, found.overdue)
+            self._outcome.notes += [f"an alert could not be sent: {fault}" for fault in faults]
         for event in empty_events(self._windows, found.empty_windows):
             self._instance.report_runless_asset_event(event)
         return found
@@ -212,7 +221,10 @@ class _OneShot:
 
         with inbound.ledger.reading() as reading:
             # An empty file waits for its longer grace, which one call does not sit out.
-            since = [row["same_since"] for row in list_sightings(reading, FEED) if row["size"] != 0]
+            # Nor does one call wait for another file to come.
+            since = [
+                row["same_since"] for row in list_sightings(reading, FEED) if row["size"] != 0 and row["note"] is None
+            ]
             now = reading.now
         if not since:
             return None

@@ -9,7 +9,8 @@ from mlc_dagster.ledger.outcomes import FileOutcome, NewTrouble
 
 EXIT_GOOD = 0
 EXIT_ATTENTION = 1
-"""Something is newly parked, unknown, rejected or quarantined, or a person has to decide on first contact."""
+"""Something is newly parked, unknown, rejected or quarantined, a file waits too long, or a person has to decide on
+first contact."""
 EXIT_CONFIGURATION = 2
 EXIT_REMOTE = 3
 
@@ -87,6 +88,8 @@ class InboundOutcome:
     dead_runs: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     """What a person should know and nothing is wrong with: poll.start is in the future, another run is at work."""
+    overdue: list[str] = field(default_factory=list[str])
+    """Files that wait too long and that nobody was told of within a day, one sentence each."""
     first_contact: str | None = None
     """Set when the folder was not empty when it was first seen: the sentence that names the two commands."""
     failures: list[RunFailure] = field(default_factory=list[RunFailure])
@@ -109,7 +112,7 @@ class InboundOutcome:
             return EXIT_CONFIGURATION
         if FailureKind.REMOTE in kinds:
             return EXIT_REMOTE
-        if FailureKind.UNEXPECTED in kinds or self.trouble.any or self.first_contact:
+        if FailureKind.UNEXPECTED in kinds or self.trouble.any or self.first_contact or self.overdue:
             return EXIT_ATTENTION
         failed = any(not holds for window in self.windows for holds in window.checks.values())
         return EXIT_ATTENTION if failed else EXIT_GOOD

@@ -7,6 +7,7 @@ that is down for a moment is a skipped tick; one that shows another host key or 
 # ruff: noqa: PLC0415 - paramiko is imported by the tick that polls, not by the definitions.
 
 import time
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -14,11 +15,15 @@ from mlc_dagster.automation.dead_runs import fail_dead_runs
 from mlc_dagster.automation.export_sensor import build_export_sensor
 from mlc_dagster.automation.failure_sensor import build_failure_sensor
 from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB
+from mlc_dagster.automation.overdue_alerts import tell_overdue
 from mlc_dagster.automation.tick_errors import masking_errors
 from mlc_dagster.automation.windows import empty_events, ready, run_request
 from mlc_dagster.partitions import inbound_windows
 from mlc_dagster.resources import InboundResource, SandboxDown, Wiring
 from mlc_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from mlc_dagster.stampli.feed import Poll
 
 TICK_BUDGET = 40.0
 """Seconds from the tick's entry. Dagster ends a tick at 60 and loses what it had asked for."""
@@ -77,14 +82,21 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
             if not error.transient:
                 raise
             return dg.SkipReason(f"{error}; the next poll tries again")
-        for text in poll.newly_refused:
+        for text in (*poll.newly_refused, *(each.text for each in poll.newly_overdue)):
             context.log.warning("%s", text)
+        if poll.overdue and wired.settings.alerts.to:
+            from mlc_dagster.alerts.sending import WITHIN, Alerts
+
+            left = max(1.0, TICK_BUDGET - (time.monotonic() - began))
+            alerts = Alerts(wired.settings.alerts, inbound.wiring.secrets.resolve, within=min(left, WITHIN))
+            for fault in tell_overdue(wired.ledger, alerts, poll.overdue):
+                context.log.warning("an alert could not be sent: %s", fault)
         there, not_there = ready(windows, poll.runs)
         for run in not_there:
             context.log.warning(
                 "window %s is no partition (yet): it begins after this host's clock, or before poll.start", run.run_key
             )
-        waiting = f"{len(poll.waiting)} files have not settled" if poll.waiting else "no new files"
+        waiting = _waiting(poll)
         if poll.refused:
             waiting += f"; {poll.refused[0]}" + (f", and {len(poll.refused) - 1} more" if len(poll.refused) > 1 else "")
         return dg.SensorResult(
@@ -94,6 +106,17 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
         )
 
     return stampli_poll_sensor
+
+
+def _waiting(poll: "Poll") -> str:
+    """Why there is nothing to run, as far as files wait."""
+    settling = len(poll.waiting) - len(poll.unready)
+    said = [f"{settling} {'file has' if settling == 1 else 'files have'} not settled"] if settling else []
+    if (first := next(iter(poll.unready), None)) is not None:
+        said.append(first + (f", and {len(poll.unready) - 1} more" if len(poll.unready) > 1 else ""))
+    if poll.overdue:
+        said.append(f"{len(poll.overdue)} of them too long")
+    return "; ".join(said) or "no new files"
 
 
 def _status_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:

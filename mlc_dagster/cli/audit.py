@@ -19,14 +19,17 @@ from mlc_dagster.cli.output import print_json
 
 if TYPE_CHECKING:
     from mlc_dagster.ledger.audit_verify import Verification
-    from mlc_dagster.ledger.checkpoints import Checkpointing
+    from mlc_dagster.ledger.checkpoints import Checkpointing, Gap
 
 app = typer.Typer(no_args_is_help=True, help="Seal, verify and export the audit trail.")
 
 
 @app.command("verify")
 def verify(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Walk the whole chain, compare it with the checkpoints; exit code 1 when something was changed or is gone."""
+    """Walk the whole chain, compare it with the checkpoints; exit code 1 when something was changed or is gone.
+
+    A gap that two people documented after a restore (`mlc audit after-restore`) is told and is no fault: exit code 0.
+    """
     from mlc_dagster.ledger import audit
 
     workplace = open_workplace(ctx, config)
@@ -43,7 +46,9 @@ def verify(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption 
 
 def _tell(found: "Verification", workplace: Workplace) -> None:
     if found.fault is None:
-        typer.echo(f"The audit trail holds: {found.sealed} events sealed, {found.unsealed} not sealed yet.")
+        documented = ", ".join(f"from link {gap.first} to {gap.last}" for gap in found.gaps)
+        holds = f"holds, with a documented gap {documented}" if documented else "holds"
+        typer.echo(f"The audit trail {holds}: {found.sealed} events sealed, {found.unsealed} not sealed yet.")
     else:
         typer.echo(
             f"mlc: the audit trail does NOT hold: {found.fault}; {found.sealed} events before it hold. "
@@ -52,6 +57,14 @@ def _tell(found: "Verification", workplace: Workplace) -> None:
         )
         for fault in found.faults[1:]:
             typer.echo(f"mlc: {fault}", err=True)
+        if found.checkpoints.last is not None and found.checkpoints.last.seq > found.sealed:
+            typer.echo(
+                "mlc: the same is seen after the ledger was restored from a backup; only then two people document it "
+                "with mlc audit after-restore",
+                err=True,
+            )
+    for gap in found.gaps:
+        typer.echo(f"Gap {gap.gap}: {gap.told}. {_proven(gap)}")
     typer.echo(f"Head of the chain: {found.head}")
     said, last = found.checkpoints, found.checkpoints.last
     if last is None:
@@ -70,6 +83,12 @@ def _tell(found: "Verification", workplace: Workplace) -> None:
     for note in found.notes:
         typer.echo(f"Note: {note}")
     typer.echo("Kept elsewhere, the head shows later that the chain up to here was not rebuilt.")
+
+
+def _proven(gap: "Gap") -> str:
+    if gap.proven == gap.restored_seq:
+        return "A checkpoint from before proves the restored links."
+    return f"No checkpoint from before proves links {gap.proven + 1} to {gap.restored_seq}."
 
 
 @app.command("seal")
@@ -158,6 +177,39 @@ def new_key(
     typer.echo(
         f"{checkpointing.key.key_id} signs from now on; {made} signed checkpoint{'s' if made != 1 else ''} made."
     )
+
+
+@app.command("after-restore")
+def after_restore(
+    ctx: typer.Context,
+    by: ByOption,
+    approved_by: ApprovedByOption,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Two people, after a restore of the ledger: document the links that were lost, and go on behind the restored head.
+
+    Needs the signing key. Names each checkpoint outside that speaks of a lost link; what is left must hold. From then
+    on `mlc audit verify` and the evidence pack tell the gap, and it is no fault; any other gap still is.
+    """
+    from mlc_dagster.ledger.approval import NotApproved
+    from mlc_dagster.ledger.audit_restoring import document_restore
+    from mlc_dagster.ledger.checkpoints import CheckpointRefused
+
+    approval = two_people(by, approved_by, reason)
+    workplace = open_workplace(ctx, config)
+    checkpointing = _checkpointing(workplace)
+    with workplace.ledger(actor=operator()) as ledger:
+        try:
+            done = document_restore(ledger, checkpointing, approval)
+        except (CheckpointRefused, NotApproved, OSError) as error:
+            raise CommandError(str(error)) from None
+    if as_json:
+        print_json(dataclasses.asdict(done))
+        return
+    typer.echo(f"Gap {done.gap.gap}: {done.gap.told}. {_proven(done.gap)}")
+    typer.echo(f"Signed by {done.gap.key_id}. The trail goes on behind link {done.gap.restored_seq}.")
 
 
 @app.command("export")

@@ -3,6 +3,7 @@
 What belongs here: presenting it. When a feed stops for it, and what it means, is decided in ``exports``.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from mlc_dagster.cli.errors import CommandError, Exit
 from mlc_dagster.cli.output import add_rows, console, print_json, state_text, table
 
 if TYPE_CHECKING:
-    from mlc_dagster.exports.restoring import Readopted, Restored
+    from mlc_dagster.exports.restoring import Restored
 
 FeedArgument = Annotated[str, typer.Argument(help="Name of the feed in mlc.yaml.")]
 
@@ -86,13 +87,21 @@ def after_restore(
             "--same-installation", help="This ledger takes the place of the one that the journal was written beside."
         ),
     ] = False,
+    ask_partner: Annotated[
+        bool,
+        typer.Option(
+            "--ask-partner",
+            help="The journal's word is not enough: what a server does not show is UNKNOWN, for the partner to say.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """After a restore of the ledger: enter again what was sent since its backup, and let numbers go on behind it.
 
-    Reads the delivery journal below data_dir and looks at the partners' servers. Sends nothing. Exit code 1: a file's
-    outcome is unknown, ask the partner (`mlc exports confirm`).
+    Reads the delivery journal below data_dir and looks at the partners' servers. Sends nothing. A file that partners
+    took since counts as sent by what the journal has of its arrival; each line tells what it rests on. Restarts of a
+    feed are entered again too. Exit code 1: a file's outcome is unknown, ask the partner (`mlc exports confirm`).
     """
     from mlc_dagster.exports import restoring
     from mlc_dagster.exports.delivery_journal import journalled_feeds
@@ -108,28 +117,50 @@ def after_restore(
             raise CommandError(f"--feed {feed}: has no delivery journal; there are: {', '.join(journalled) or 'none'}")
         wanted = [name for name in (journalled if feed is None else [feed]) if name in known]
         outbound = connect_outbound(workplace.settings, workplace.secrets, ledger, only=wanted)
-        done = restoring.after_restore(outbound, approval, feed=feed, same_installation=same_installation)
+        done = restoring.after_restore(
+            outbound, approval, feed=feed, same_installation=same_installation, ask_partner=ask_partner
+        )
     unknown = [file for file in done.files if file.state == "UNKNOWN"]
     if as_json:
-        print_json({"files": [_as_json(file) for file in done.files], "left_out": done.left_out})
+        print_json(dataclasses.asdict(done))
     else:
         _print(done)
-    if unknown:
+    if unknown or any(each.waits_for for each in done.restarts):
         raise typer.Exit(Exit.ATTENTION)
 
 
-def _as_json(file: "Readopted") -> dict[str, object]:
-    return {
-        "feed": file.feed, "sequence": file.sequence, "name": file.name, "state": str(file.state), "seen": file.seen,
-    }  # fmt: skip
-
-
 def _print(done: "Restored") -> None:
-    if not done.files:
+    if not done.files and not done.restarts:
         typer.echo("The ledger knows everything that the delivery journal has; nothing was changed.")
         return
-    rows = [(each.feed, each.sequence, each.name, state_text(each.state), each.seen) for each in done.files]
-    console().print(add_rows(table("Feed", "No.", "Name", "State", "On the server", right=("No.",)), rows))
-    typer.echo(f"In the ledger again: {len(done.files)}. The next run sends what is really new.")
+    if done.files:
+        _print_files(done)
+    for each in done.restarts:
+        began = f"{each.feed}: restart {each.restart.told}, after file number {each.restart.sequence}"
+        if each.waits_for:
+            typer.echo(
+                f"{began}, is NOT entered: first settle {', '.join(each.waits_for)} (mlc exports confirm, abandon), "
+                "then run this once more. Until then nothing is sent."
+            )
+        else:
+            typer.echo(f"{began}, holds again: {each.records} records counted as delivered before it, and do no more.")
+    for each in done.leftovers:
+        typer.echo(f"{each.feed}: temporary file of {each.name}: {each.path}: {each.text}.")
     if done.left_out:
         typer.echo(f"{done.left_out} control numbers are left out: their files were lost before they were sent.")
+
+
+def _print_files(done: "Restored") -> None:
+    rows = [
+        (each.feed, each.sequence, each.name, state_text(each.state), each.seen, each.rests_on) for each in done.files
+    ]
+    columns = ("Feed", "No.", "Name", "State", "On the server", "Rests on")
+    console().print(add_rows(table(*columns, right=("No.",)), rows))
+    typer.echo(f"In the ledger again: {len(done.files)}. The next run sends what is really new.")
+    alone = sum(each.journal_alone for each in done.files)
+    if alone:
+        typer.echo(
+            f"{alone} of them count as delivered by the delivery journal alone, as it was written when they arrived: "
+            "the server does not show them, for partners take files away. Where that is not enough, ask the partner; "
+            "mlc exports resend sends the same bytes again."
+        )

@@ -174,7 +174,10 @@ def repost(
     reason: ReasonOption,
     config: ConfigOption = None,
 ) -> None:
-    """Allow one more attempt at an invoice of unknown outcome. Takes two people; refused while Fusion shows it."""
+    """Allow one more attempt at an invoice of unknown outcome, or one gone from Fusion. Takes two people.
+
+    Refused while Fusion shows it, under whatever number, or keeps its number because it was cancelled.
+    """
     from mlc_dagster.stampli import overriding
 
     approval = two_people(by, approved_by, reason)

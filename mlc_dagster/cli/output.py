@@ -20,7 +20,7 @@ from mlc_dagster.visible import visible, visible_json
 _WIDE = 180
 """Columns of output that goes into a file or a pipe, where nothing tells how wide it may be."""
 
-GOOD_STATES = frozenset({"CONFIRMED", "CREATED", "READ", "DUPLICATE", "SAME_BYTES", "BASELINE"})
+GOOD_STATES = frozenset({"CONFIRMED", "CREATED", "READ", "DUPLICATE", "SAME_BYTES", "BASELINE", "PART"})
 BAD_STATES = frozenset({"PARKED", "UNKNOWN", "MISSING_IN_FUSION", "VOIDED_IN_FUSION", "REJECTED"})
 
 

@@ -8,12 +8,13 @@ import typer
 
 from mlc_dagster.cli.context import JsonOption
 from mlc_dagster.cli.errors import CommandError, Exit
-from mlc_dagster.cli.output import add_rows, console, print_json, table, totals_text
+from mlc_dagster.cli.output import add_rows, console, money, print_json, table, totals_text, when
 from mlc_dagster.visible import visible
 
 if TYPE_CHECKING:
+    from mlc_dagster.stampli.model import Invoice
     from mlc_dagster.stampli.profile import Profile
-    from mlc_dagster.stampli.profile_check import Examined, Fit
+    from mlc_dagster.stampli.profile_check import Deviation, Examined, Fit
     from mlc_dagster.stampli.sniffing import Sniffed
 
 app = typer.Typer(no_args_is_help=True, help="Profiles of Stampli's files: list, show, check.")
@@ -70,7 +71,10 @@ def check(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Deviations told one by one.")] = 200,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a file is, what a profile makes of it, and every place where it deviates. Nothing is stored or sent.
+    """Say what a file is, what a profile makes of its values, and every place where it deviates. Nothing is stored.
+
+    Needs no mlc.yaml: told is what no company's settings would accept. A number used twice and lines that do not add
+    up are deviations; what Fusion knows (suppliers, accounts, periods) is judged when the file is read.
 
     Ends with 0 when the file is as the profile says, with 1 when it deviates or fits no profile.
     """
@@ -129,20 +133,51 @@ def _print(
         typer.echo("Copy one with `mlc profile show NAME > mine.yaml`, change it, and name it with --profile")
         return
     typer.echo(f"Profile {chosen.name} version {chosen.version}: {visible(chosen.description)}")
-    built = examined.invoices - examined.unbuilt
     typer.echo(
-        f"{examined.rows} rows: {examined.lines} in {examined.invoices} invoices, {examined.set_aside} set aside. "
-        f"{built} invoices can be read{': ' if examined.totals else ''}{totals_text(examined.totals)}"
+        f"{examined.rows} rows: {examined.lines} in {examined.invoices} invoices, {examined.set_aside} set aside."
     )
+    _print_values(examined)
     for warning in examined.warnings:
         typer.echo(visible(f"note: {warning}"))
+    for remark in examined.remarks:
+        typer.echo(visible(f"note: {remark.place}: {remark.text}"))
+    if examined.remarked > len(examined.remarks):
+        typer.echo(f"note: and {examined.remarked - len(examined.remarks)} more that park nothing")
     if not examined.deviations:
-        typer.echo("No deviations.")
+        typer.echo("No deviations. What depends on a company's settings or on Fusion is judged when the file is read.")
         return
     made = table("Place", "Reason", "What", title="Deviations")
     console().print(add_rows(made, [(each.place, each.reason, each.text) for each in examined.deviations]))
+    counts = ", ".join(f"{count} {reason}" for reason, count in examined.reasons.most_common())
+    typer.echo(f"{examined.reasons.total()} deviations: {counts}")
     if examined.not_told:
-        typer.echo(f"and {examined.not_told} more; --limit shows them")
+        typer.echo(f"and {examined.not_told} more of them; --limit shows them")
+
+
+def _print_values(examined: "Examined") -> None:
+    values = examined.values
+    readable = examined.invoices - examined.unbuilt
+    typer.echo(
+        f"{readable} invoices can be read{': ' if values.totals else ''}{totals_text(values.totals)}"
+        + (f"; {examined.deviating} of them no company could take as they are" if examined.deviating else "")
+    )
+    if values.first_date is None:
+        return
+    counts = "; ".join(
+        ", ".join(f"{count} {value}" for value, count in counted.most_common()) for counted in values.counted.values()
+    )
+    typer.echo(visible(f"Dated {values.first_date} to {values.last_date}; {counts}"))
+    columns = ("Invoice", "Id", "Vendor", "Type", "Date", "Due", "Posting date", "Approved (UTC)", "Lines", "Amount")
+    made = table(*columns, title="The first invoices as they are read", right=("Lines", "Amount"))
+    rows = [
+        (
+            each.number, each.source_id, f"{each.vendor_id} {each.vendor_name}", each.invoice_type, each.invoice_date,
+            each.due_date, each.posting_date, when(each.approved_at), len(each.lines),
+            money(each.amount, each.currency),
+        )
+        for each in values.samples
+    ]  # fmt: skip
+    console().print(add_rows(made, rows))
 
 
 def _document(
@@ -162,12 +197,35 @@ def _document(
         "profile": chosen and {"name": chosen.name, "version": chosen.version, "sha256": chosen.digest},
     }  # fmt: skip
     if examined is not None:
+        values = examined.values
         document["result"] = {
             "rows": examined.rows, "rows_in_invoices": examined.lines, "rows_set_aside": examined.set_aside,
             "invoices": examined.invoices, "invoices_readable": examined.invoices - examined.unbuilt,
-            "totals": dict(examined.totals), "warnings": examined.warnings, "not_told": examined.not_told,
-            "deviations": [
-                {"place": each.place, "reason": each.reason, "text": each.text} for each in examined.deviations
-            ],
+            "invoices_deviating": examined.deviating,
+            "totals": dict(values.totals), "first_date": values.first_date, "last_date": values.last_date,
+            "counted": {name: dict(counts) for name, counts in values.counted.items()},
+            "first_invoices": [_invoice_document(each) for each in values.samples],
+            "warnings": examined.warnings, "remarks": [_told(each) for each in examined.remarks],
+            "remarked": examined.remarked,
+            "reasons": dict(examined.reasons), "not_told": examined.not_told,
+            "deviations": [_told(each) for each in examined.deviations],
         }  # fmt: skip
     return document
+
+
+def _told(deviation: "Deviation") -> dict[str, Any]:
+    return {
+        "place": deviation.place, "reason": deviation.reason, "text": deviation.text, "row": deviation.row,
+        "column": deviation.column,
+    }  # fmt: skip
+
+
+def _invoice_document(invoice: "Invoice") -> dict[str, Any]:
+    """An invoice as it was read: money as text, dates in ISO form."""
+    return {
+        name: getattr(invoice, name)
+        for name in (
+            "company_id", "source_id", "number", "invoice_type", "status", "vendor_id", "vendor_name", "invoice_date",
+            "due_date", "posting_date", "received_date", "approved_at", "currency", "amount",
+        )
+    } | {"lines": len(invoice.lines)}  # fmt: skip

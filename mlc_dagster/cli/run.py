@@ -112,6 +112,7 @@ def summary_lines(outcome: "InboundOutcome") -> Iterator[str]:
     if outcome.first_contact:
         yield outcome.first_contact
     yield from outcome.notes
+    yield from outcome.overdue
     if outcome.dead_runs:
         yield f"{len(outcome.dead_runs)} runs whose process is gone were ended; their work is taken up again."
     for result in outcome.windows:
@@ -189,6 +190,7 @@ def outcome_document(outcome: "InboundOutcome") -> dict[str, Any]:
             for file in outcome.files
         ],
         "waiting": [{"path": waiting.path, "note": waiting.note} for waiting in outcome.waiting],
+        "overdue": outcome.overdue,
         "notes": outcome.notes,
         "failures": [
             {"kind": str(failure.kind), "text": failure.text, "step": failure.step, "window": failure.window}

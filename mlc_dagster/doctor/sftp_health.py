@@ -149,11 +149,14 @@ def _listing(session: SftpSession, settings: Settings, account: Account) -> Told
     if account.stampli is None:
         return text
     profile = profile_of(settings, account.stampli)
-    taken, _ = candidates(listing, profile)
+    found = candidates(listing, profile)
     refused = refused_entries(listing, profile)
+    text += f", {len(found.taken)} match profile {profile.name}"
+    if found.unready:
+        text += f", {len(found.unready)} wait for another file: {found.unready[0][0].name} {found.unready[0][1]}"
     if refused:
-        return Warned(f"{text}, {len(taken)} match profile {profile.name}; {refused[0]}", "rename or remove them there")
-    return f"{text}, {len(taken)} match profile {profile.name}"
+        return Warned(f"{text}; {refused[0]}", "rename or remove them there")
+    return text
 
 
 def _acknowledgements(steps: Steps, entry: ExportSettings, session: Callable[[], SftpSession]) -> None:

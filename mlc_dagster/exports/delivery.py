@@ -17,8 +17,9 @@ from mlc_dagster.exports.connecting import Connection
 from mlc_dagster.exports.delivery_journal import DeliveryJournal
 from mlc_dagster.exports.faults import BytesDiffer, DeliveryStopped, LeaseLost, OutcomeUnknown
 from mlc_dagster.exports.journals import CompanionJournal, FileJournal
+from mlc_dagster.exports.leftovers import Noted, clear_leftovers, forgotten
 from mlc_dagster.exports.outbound import Feed, Outbound
-from mlc_dagster.exports.placing import Conditions, Ending, Item, Placed, Placement
+from mlc_dagster.exports.placing import Conditions, Ending, Item, Journal, Placed, Placement
 from mlc_dagster.ledger import arrivals, exported
 from mlc_dagster.ledger.archive import ArchiveDamaged
 from mlc_dagster.ledger.arrivals import ENDED_STEPS, CompanionStep
@@ -121,6 +122,7 @@ def deliver_pending(
     stopped_by: str | None = None
     conditions = Conditions(feed.settings.upload, still_ours, (seams or Seams()).before)
     with Connection(feed.open_session, feed.settings.sftp.poll_deadline) as connection:
+        clear_leftovers(outbound, feed.name, connection)
         trip = _Trip(outbound, feed, connection, conditions, sleep, draw, clock)
         for file in sorted([*pending, *unknown], key=lambda row: row["sequence"]):
             if stopped_by is not None and file["state"] != FileState.UNKNOWN:
@@ -223,8 +225,8 @@ class _FileDelivery:
     def __init__(self, trip: _Trip, file: Row) -> None:
         self._trip = trip
         self._file = file
-        on_disk = DeliveryJournal(trip.outbound, trip.feed.name)
-        self._journal = FileJournal(trip.outbound.ledger, file, trip.conditions.still_ours, on_disk)
+        self._on_disk = DeliveryJournal(trip.outbound, trip.feed.name)
+        self._journal = FileJournal(trip.outbound.ledger, file, trip.conditions.still_ours, self._on_disk)
         self._placement: Placement | None = None
         self._companion: tuple[CompanionJournal, Placement] | None = None
         self._arrived: Placed | None = None
@@ -277,7 +279,8 @@ class _FileDelivery:
             journal = CompanionJournal(
                 self._trip.outbound.ledger, file, companion["name"], self._trip.conditions.still_ours
             )
-            placement = self._placing(companion["name"], companion["bytes"], companion["sha256"], journal)
+            noted = Noted(journal, lambda path: self._on_disk.temporary(self._file["sequence"], path))
+            placement = self._placing(companion["name"], companion["bytes"], companion["sha256"], noted)
             self._companion = journal, placement
         journal, placement = self._companion
         placed = placement.place()
@@ -286,10 +289,12 @@ class _FileDelivery:
         self._companion = None
         return placed
 
-    def _placing(self, name: str, size: int, sha256: str, journal: FileJournal | CompanionJournal) -> Placement:
+    def _placing(self, name: str, size: int, sha256: str, journal: Journal) -> Placement:
         source = self._trip.outbound.archive.path(sha256)
         item = Item(name, self._file["directory"], size, sha256, source)
-        return Placement(item, journal, self._trip.connection, self._trip.conditions)
+        # A ledger that was restored, or was told that a file did not arrive, has lost the name of what lies there.
+        stale = forgotten(self._on_disk, self._file["sequence"], name) if journal.temporary is None else []
+        return Placement(item, journal, self._trip.connection, self._trip.conditions, stale=stale)
 
     def _reread(self) -> Row:
         with self._trip.outbound.ledger.reading() as reading:

@@ -24,8 +24,9 @@ from mlc_dagster.ledger.database import Ledger, LedgerError, Row
 from mlc_dagster.ledger.exported import FileState
 from mlc_dagster.ledger.identity import ledger_id
 
-_TAIL = 8192
+_TAIL = 32_768
 """Bytes at the end of a file among which its last attempt and state stand; their lines are far shorter."""
+_RECORDS_END = b'{"records":'
 _LONGEST_TEXT = 500
 _ENDED = ("state", "ended_at", "reason", "server_size", "server_mtime", "verified_by", "server_key")
 
@@ -76,6 +77,10 @@ class Entry:
     def state(self) -> FileState | None:
         return None if self.end is None else FileState(self.end["state"])
 
+    def temporaries(self) -> list[str]:
+        """Temporary names that were noted before anything was written under them, in order."""
+        return _temporaries_in(self.path)
+
     def records(self) -> Iterator[list[Any]]:
         """Its record versions, ``sent_files.RECORD_FIELDS`` each; raises JournalDamaged where they are not whole."""
         digest = hashlib.sha256()
@@ -83,7 +88,7 @@ class Entry:
         with self.path.open("rb") as stream:
             stream.readline()
             for line in stream:
-                found = _parsed(line)
+                found = parsed_line(line)
                 if isinstance(found, list):
                     digest.update(line)
                     count += 1
@@ -150,7 +155,7 @@ class DeliveryJournal:
         place = self._place(file["sequence"])
         now = Attempt(int(file["attempts"]), FileState(file["state"]))
         if _tail_of(place)[0] != now:
-            _append(place, {"attempt": now.number, "step": str(now.step), "temp_name": file["temp_name"]})
+            append_line(place, {"attempt": now.number, "step": str(now.step), "temp_name": file["temp_name"]})
 
     def end(self, file: Row) -> None:
         """Durably note the state that the ledger has the file in; nothing where it is the last that was noted.
@@ -161,7 +166,29 @@ class DeliveryJournal:
         place = self._place(file["sequence"])
         noted = _tail_of(place)[1]
         if noted is None or noted["state"] != file["state"]:
-            _append(place, {name: _plain(file[name]) for name in _ENDED})
+            append_line(place, {name: _plain(file[name]) for name in _ENDED})
+
+    def temporary(self, sequence: int, path: str) -> None:
+        """Durably note a temporary name of one of its companions, or of a file that is sent once more.
+
+        Nothing of a file that is not entered: what is not noted is never taken for ours.
+
+        Raises:
+            OSError: our disk refused.
+        """
+        place = self._place(sequence)
+        if not place.exists():
+            return
+        attempt, end = _tail_of(place)
+        if attempt is None or end is not None:
+            append_line(place, {"temporary": path})
+            return
+        # The attempt stays the last that is noted, however many companions there are.
+        append_line(place, {"attempt": attempt.number, "step": str(attempt.step), "temp_name": path})
+
+    def temporaries(self, sequence: int) -> list[str]:
+        """Temporary names that are noted of a file and its companions, in order; none where it is not entered."""
+        return _temporaries_in(self._place(sequence)) if self.has(sequence) else []
 
     def last(self) -> int:
         """The highest sequence number that is entered; 0 for none."""
@@ -190,7 +217,7 @@ class DeliveryJournal:
         """What is entered of a file; raises JournalDamaged."""
         path = self._place(sequence)
         with path.open("rb") as stream:
-            head = _parsed(stream.readline())
+            head = parsed_line(stream.readline())
         known = cast("dict[str, Any]", head) if isinstance(head, dict) else {}
         if known.get("journal") != 1:
             raise JournalDamaged(path, "its first line is not that of a delivery journal")
@@ -222,12 +249,13 @@ def journalled_feeds(outbound: Outbound) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
-def _append(path: Path, said: Mapping[str, Any]) -> None:
+def append_line(path: Path, said: Mapping[str, Any]) -> None:
+    """Durably add a line to a file of the journal that is there; raises OSError."""
     with path.open("r+b") as stream:
         size = stream.seek(0, os.SEEK_END)
-        stream.seek(size - 1)
+        stream.seek(max(0, size - 1))
         # After a power cut in the middle of a line: that one counts for nothing.
-        broken = stream.read(1) != b"\n"
+        broken = stream.read(1) not in (b"\n", b"")
         stream.write((b"\n" if broken else b"") + _line(said))
         stream.flush()
         os.fsync(stream.fileno())
@@ -241,7 +269,7 @@ def _tail_of(path: Path) -> tuple[Attempt | None, dict[str, Any] | None]:
         lines = stream.read().splitlines(keepends=True)
     end: dict[str, Any] | None = None
     for line in reversed(lines):
-        found = _parsed(line) if line.endswith(b"\n") else None
+        found = parsed_line(line) if line.endswith(b"\n") else None
         if isinstance(found, list) or (isinstance(found, dict) and "records" in found):
             break
         if not isinstance(found, dict):
@@ -254,7 +282,31 @@ def _tail_of(path: Path) -> tuple[Attempt | None, dict[str, Any] | None]:
     return None, end
 
 
-def _parsed(line: bytes) -> object:
+def _temporaries_in(path: Path) -> list[str]:
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        back = _TAIL
+        while True:
+            # From the end, for its records may be many.
+            stream.seek(max(0, size - back))
+            tail = stream.read()
+            at = tail.find(b"\n" + _RECORDS_END)
+            if at >= 0 or back >= size:
+                break
+            back *= 4
+    found: dict[str, None] = {}
+    for line in tail[at + 1 :].splitlines(keepends=True):
+        said = parsed_line(line) if line.endswith(b"\n") else None
+        if isinstance(said, dict):
+            known = cast("dict[str, Any]", said)
+            name = known.get("temporary", known.get("temp_name"))
+            if isinstance(name, str):
+                found[name] = None
+    return list(found)
+
+
+def parsed_line(line: bytes) -> object:
+    """What a line says; None for one that was cut short."""
     try:
         return json.loads(line)
     except ValueError:

@@ -10,29 +10,46 @@ from dataclasses import dataclass
 from mlc_dagster.exports.delivery_journal import Attempt, DeliveryJournal, Entry, journalled_feeds
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.places import place_of
+from mlc_dagster.exports.restart_journal import EnteredRestart, RestartJournal
 from mlc_dagster.ledger import exported, feeds, sent_files
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
 from mlc_dagster.ledger.exported import DELIVERED_STATES, OPEN_STATES, FileState
 from mlc_dagster.ledger.identity import known_ledger_id, ledger_id
 from mlc_dagster.ledger.places import refuse_other_place
+from mlc_dagster.ledger.restarts import Restart, restarts_of
 
 _LOOKED_AT = 100
 """Latest files whose end is looked for in the journal: files go in order, so older ones have long had theirs."""
 _ENDED = (*DELIVERED_STATES, FileState.ABANDONED)
 
 
-class JournalAhead(LedgerError):
-    """The ledger does not know what the delivery journal has: it is an older copy."""
+class LedgerIsOlder(LedgerError):
+    """The ledger does not know what the delivery journal has, as after a restore."""
 
-    def __init__(self, feed: str, name: str, sequence: int, why: str) -> None:
+    def __init__(self, feed: str, known_there: str) -> None:
         self.feed = feed
-        self.name = name
-        self.sequence = sequence
         super().__init__(
-            f"feed {feed}: the delivery journal has file {name} (number {sequence}), {why}. The ledger is older than "
+            f"feed {feed}: the delivery journal has {known_there}. The ledger is older than "
             f"what was sent, as after a restore; nothing is sent before it is told: "
             f"mlc exports after-restore --feed {feed} --by NAME --approved-by NAME --reason TEXT"
         )
+
+
+class JournalAhead(LedgerIsOlder):
+    """The journal has a file that the ledger does not know, or knows less of."""
+
+    def __init__(self, feed: str, name: str, sequence: int, why: str) -> None:
+        self.name = name
+        self.sequence = sequence
+        super().__init__(feed, f"file {name} (number {sequence}), {why}")
+
+
+class RestartForgotten(LedgerIsOlder):
+    """The journal has a restart of the feed that the ledger does not know."""
+
+    def __init__(self, feed: str, restart: Restart) -> None:
+        self.restart = restart
+        super().__init__(feed, f"a restart of the feed after file number {restart.sequence} ({restart.told})")
 
 
 class OtherLedger(LedgerError):
@@ -62,14 +79,29 @@ def guard_feed(outbound: Outbound, feed: Feed) -> None:
     """Refuse to send where it would go to another partner, or a second time. The caller holds the feed.
 
     Raises:
+        LedgerIsOlder: the ledger was restored.
         PlaceChanged: mlc.yaml names another partner, or another place, than the feed's files went to.
-        JournalAhead: the ledger was restored.
         OtherLedger: ledger and data_dir are not of one installation.
         JournalDamaged: the journal cannot be read.
         OSError: our disk refused.
     """
+    # First what a restored ledger has forgotten: a restart may have told it where the files go.
+    refuse_older_ledger(outbound, feed)
     with outbound.ledger.transaction() as transaction:
         refuse_other_place(transaction, feed.name, place_of(feed.settings))
+    catch_up(outbound, feed.name)
+    RestartJournal(outbound, feed.name).catch_up()
+
+
+def refuse_older_ledger(outbound: Outbound, feed: Feed) -> None:
+    """Refuse while the ledger does not know all that the delivery journal has of the feed and of its partner's numbers.
+
+    Raises:
+        LedgerIsOlder: the ledger was restored.
+        OtherLedger: ledger and data_dir are not of one installation.
+        JournalDamaged: the journal cannot be read.
+        OSError: our disk refused.
+    """
     identity = identify(outbound)
     partner = feed.settings.partner.key if feed.settings.partner is not None else None
     for name in journalled_feeds(outbound):
@@ -78,7 +110,8 @@ def guard_feed(outbound: Outbound, feed: Feed) -> None:
             continue
         for ahead in files_ahead(outbound, name, identity):
             raise JournalAhead(name, str(ahead.entry.file["name"]), ahead.entry.sequence, ahead.why)
-    catch_up(outbound, feed.name)
+    for entered in restarts_ahead(outbound, feed.name, identity):
+        raise RestartForgotten(feed.name, entered.restart)
 
 
 def identify(outbound: Outbound) -> str:
@@ -136,6 +169,30 @@ def files_ahead(outbound: Outbound, name: str, identity: str) -> Iterator[Ahead]
                 row = sent_files.file_at(reading, name, sequence)
             if row is not None and (why := _why(entry, row)):
                 yield Ahead(entry, row, why)
+
+
+def restarts_ahead(outbound: Outbound, name: str, identity: str) -> list[EnteredRestart]:
+    """Restarts of the feed that the journal has and the ledger does not, in order.
+
+    Raises:
+        OtherLedger: the journal is not this ledger's.
+        LedgerError: the ledger has begun the feed anew in another way than the journal says.
+    """
+    journal = RestartJournal(outbound, name)
+    entered = journal.entered()
+    if not entered:
+        return []
+    if entered[-1].ledger != identity:
+        raise OtherLedger(name, str(journal.path))
+    with outbound.ledger.reading() as reading:
+        known = restarts_of(reading, name)
+    for ours, theirs in zip(known, entered, strict=False):
+        if ours != theirs.restart:
+            raise LedgerError(
+                f"feed {name}: the ledger has restart {ours.told}, the delivery journal {theirs.restart.told}; the "
+                "ledger has gone on since it was restored. Restore it once more"
+            )
+    return entered[len(known) :]
 
 
 def _known(reading: Transaction, name: str) -> int:

@@ -5,8 +5,7 @@ after an interruption. What does not: trying again, the order of files, and wher
 """
 
 import posixpath
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +14,7 @@ from typing import Protocol
 
 from mlc_dagster.exports.connecting import Connection
 from mlc_dagster.exports.faults import BytesDiffer, LeaseLost, NameTaken, RenameRefused, TemporaryDamaged
+from mlc_dagster.exports.temporary_names import temporary_of
 from mlc_dagster.settings.exports import UploadSettings
 from mlc_dagster.sftp import (
     LocalFileError,
@@ -100,13 +100,23 @@ class Conditions:
 class Placement:
     """One file's way onto the server. ``place`` may be called again after an SftpError; it goes on from the journal."""
 
-    def __init__(self, item: Item, journal: Journal, connection: Connection, conditions: Conditions) -> None:
+    def __init__(
+        self,
+        item: Item,
+        journal: Journal,
+        connection: Connection,
+        conditions: Conditions,
+        *,
+        stale: Sequence[str] = (),
+    ) -> None:
+        """``stale``: temporary files of earlier attempts that ``journal`` does not know of; they are removed."""
         self._item = item
         self._journal = journal
         self._connection = connection
         self._upload = conditions.upload
         self._still_ours = conditions.still_ours
         self._before = conditions.before
+        self._stale = list(stale)
         self._blind = False
         self._acknowledged = False
         self.open_end = False
@@ -127,6 +137,10 @@ class Placement:
         if journal.temporary is not None:
             self._before("remove stale")
             self._remove(journal.temporary)
+        while self._stale:
+            self._before("remove forgotten")
+            self._remove(self._stale[-1])
+            self._stale.pop()
         self._before("look")
         found, verified_by = self._examine(self._item.path, exactly=True)
         if found is not None:
@@ -141,8 +155,7 @@ class Placement:
     def _write_under_temporary_name(self) -> Placed:
         item = self._item
         folder = self._upload.temp_directory if self._upload.mode == "tempdir" else item.directory
-        # A new name for each attempt: some servers append to a file that is opened again.
-        temporary = join(folder or item.directory, f".{item.name}.{secrets.token_hex(4)}.part")
+        temporary = join(folder or item.directory, temporary_of(item.name))
         self._before("commit uploading")
         self._journal.uploading(temporary)
         self._before("upload")

@@ -4,23 +4,31 @@ Nothing is sent here; the next run does, from what is recorded here. Until one o
 feed send nothing.
 """
 
+import logging
 import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 import sqlalchemy as sa
 
+from mlc_dagster.exports.guarding import refuse_older_ledger
 from mlc_dagster.exports.holding import HeldFeed, hold_feed
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.places import place_of
+from mlc_dagster.exports.restart_journal import RestartJournal
 from mlc_dagster.ledger import exported
 from mlc_dagster.ledger.approval import Approval, Decision
 from mlc_dagster.ledger.beginning import begin_anew
 from mlc_dagster.ledger.database import LedgerError, Row
 from mlc_dagster.ledger.exported import OPEN_STATES, FileState
+from mlc_dagster.ledger.feeds import feed_row
 from mlc_dagster.ledger.places import Place, pin_place, pinned_place
 from mlc_dagster.ledger.process import process_name
+from mlc_dagster.ledger.restarts import Restart, enter_restart, restarts_of
 from mlc_dagster.ledger.schema_outbound import exported_file
+from mlc_dagster.ledger.types import utc_text
+
+_log = logging.getLogger(__name__)
 
 
 class FilesWait(LedgerError):
@@ -53,17 +61,37 @@ def restart(outbound: Outbound, feed: Feed, approval: Approval) -> int:
     Raises:
         FilesWait: files that were made for the old one are not settled.
         FeedBusy: a run is delivering the feed.
+        LedgerIsOlder, OtherLedger: the ledger was restored, and does not know all that the feed has sent.
+        OSError: the delivery journal cannot be read.
     """
     now = place_of(feed.settings)
-    with _held(outbound, feed), outbound.ledger.transaction() as transaction:
-        before = pinned_place(transaction, feed.name, now) or now
-        waiting = exported.list_files(transaction, feed.name, OPEN_STATES, limit=1000)
-        if waiting:
-            raise FilesWait(feed.name, waiting, "it cannot begin anew")
-        count = begin_anew(
-            transaction, feed.name, feed.source, approval, before=asdict(before), after=asdict(now)
-        )  # fmt: skip
-        pin_place(transaction, feed.name, now)
+    with _held(outbound, feed):
+        # What it does not know of would be sent a second time, or would never be.
+        refuse_older_ledger(outbound, feed)
+        with outbound.ledger.transaction() as transaction:
+            before = pinned_place(transaction, feed.name, now) or now
+            waiting = exported.list_files(transaction, feed.name, OPEN_STATES, limit=1000)
+            if waiting:
+                raise FilesWait(feed.name, waiting, "it cannot begin anew")
+            count = begin_anew(
+                transaction, feed.name, feed.source, approval, before=asdict(before), after=asdict(now)
+            )  # fmt: skip
+            pin_place(transaction, feed.name, now)
+            begun = Restart(
+                number=len(restarts_of(transaction, feed.name)) + 1,
+                sequence=int(feed_row(transaction, feed.name)["sequence"]),
+                at=utc_text(transaction.now),
+                before=asdict(before),
+                after=asdict(now),
+                records=count,
+                **approval.said,
+            )
+            enter_restart(transaction, feed.name, begun)
+        try:
+            RestartJournal(outbound, feed.name).catch_up()
+        except OSError as error:
+            # It stands. The next run enters it first, and sends nothing before.
+            _log.warning("feed %s begins anew, and the delivery journal cannot be written: %s", feed.name, error)
     return count
 
 
@@ -77,9 +105,16 @@ def moved(outbound: Outbound, feed: Feed, decision: Decision) -> Place:
         NotTheSamePartner: it went from test to production or back, or nowhere.
         FilesWait: of a file that waits something may lie at the old place, or it has the old ids in it.
         FeedBusy: a run is delivering the feed.
+        LedgerIsOlder, OtherLedger: the ledger was restored; where its files go now may have been told since.
     """
     now = place_of(feed.settings)
-    with _held(outbound, feed), outbound.ledger.transaction() as transaction:
+    with _held(outbound, feed):
+        refuse_older_ledger(outbound, feed)
+        return _moved(outbound, feed, decision, now)
+
+
+def _moved(outbound: Outbound, feed: Feed, decision: Decision, now: Place) -> Place:
+    with outbound.ledger.transaction() as transaction:
         before = pinned_place(transaction, feed.name, now) or now
         if before == now:
             raise NotTheSamePartner(feed.name, "mlc.yaml names the place to which its files went so far")

@@ -11,10 +11,12 @@ from typing import Any, cast
 
 from mlc_dagster.exports.connecting import Connection
 from mlc_dagster.exports.delivery import Delivered, Outcome, deliver_pending
+from mlc_dagster.exports.delivery_journal import DeliveryJournal
 from mlc_dagster.exports.faults import DeliveryStopped, LeaseLost, NameTaken, ResendRefused
 from mlc_dagster.exports.guarding import guard_feed
 from mlc_dagster.exports.holding import HeldFeed, hold_feed
 from mlc_dagster.exports.journals import Unrecorded
+from mlc_dagster.exports.leftovers import Noted
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.placing import Conditions, Ending, Item, Placed, Placement
 from mlc_dagster.ledger import exported, resends
@@ -57,7 +59,7 @@ def resend(
         NotApproved: it takes two people, and there is one, or no reason that can go on record.
         ResendRefused: there is no such file of this feed, it was abandoned or erased, or no reason is given.
         FeedBusy: a run is delivering the feed.
-        PlaceChanged, JournalAhead: a person says first what was sent, and to whom; nothing was sent.
+        PlaceChanged, LedgerIsOlder: a person says first what was sent, and to whom; nothing was sent.
     """
     with outbound.ledger.reading() as reading:
         file = exported.file_row(reading, file_id)
@@ -178,7 +180,10 @@ class _Resend:
             connection.session().remove(item.path)
         self._begin(item)
         conditions = Conditions(self.feed.settings.upload, self.held.still_ours)
-        return Placement(item, Unrecorded(), connection, conditions).place()
+        journal = DeliveryJournal(self.outbound, self.feed.name)
+        # Entered by the guard. Should this process die, its half is known for ours.
+        steps = Noted(Unrecorded(), lambda path: journal.temporary(self.file["sequence"], path))
+        return Placement(item, steps, connection, conditions).place()
 
     def _item(self, name: str, size: int, sha256: str) -> Item:
         return Item(name, self.file["directory"], size, sha256, self.outbound.archive.path(sha256))

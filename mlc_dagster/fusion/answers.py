@@ -7,12 +7,11 @@ product code is what a rule can be built on. Sources: Oracle's status code page 
 import datetime as dt
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import NamedTuple, cast
 
-import httpx
 import msgspec
 
 from mlc_dagster.fusion.errors import (
@@ -43,10 +42,10 @@ _CODE = re.compile(r"\(([A-Z][A-Z0-9_]*-\d{3,})\)|^([A-Z][A-Z0-9_]*-\d{3,})\s*:"
 
 
 class Answer(NamedTuple):
-    """A complete HTTP answer; ``content`` is decompressed."""
+    """A complete HTTP answer; ``content`` is decompressed, ``headers`` are found under their names in any case."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     content: bytes
 
     def __repr__(self) -> str:

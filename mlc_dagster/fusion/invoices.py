@@ -18,7 +18,7 @@ from mlc_dagster.fusion.errors import NotPlain, OutcomeUnknown, ResponseInvalid
 from mlc_dagster.fusion.invoice_rows import HEADER_FIELDS, InvoiceRecord, InvoiceRow, LineRecord, LineRow
 from mlc_dagster.fusion.lookup import all_rows, rows_by_key, together
 from mlc_dagster.fusion.paging import collection_params
-from mlc_dagster.fusion.q import any_of, chunked, encoded_length, equals, is_plain
+from mlc_dagster.fusion.q import any_of, chunked, encoded_length, equals, is_plain, quoted
 from mlc_dagster.fusion.wire import Id, has_more_children, item_of, nested_rows
 
 __all__ = ["Attachment", "Control", "Found", "InvoiceRecord", "LineRecord"]
@@ -120,6 +120,34 @@ async def find_by_amount(
     return found._replace(rows=[row for row in found.rows if (row.invoice_date, row.amount) == (invoice_date, amount)])
 
 
+async def find_by_group(client: FusionClient, invoice_group: str, control: Control | None) -> Found:
+    """All invoices of one InvoiceGroup, whatever became of their number, supplier, date and amount.
+
+    Raises:
+        NotPlain: the group or the control's number cannot be put into a question.
+        BusinessRefusal: this Fusion takes no question by InvoiceGroup.
+    """
+    # A window's name has a colon, which stands in the quoted times of other questions too.
+    if not is_plain(invoice_group.replace(":", "-")):
+        raise NotPlain(invoice_group)
+    q = f"InvoiceGroup='{invoice_group}'"
+    if control is not None:
+        q = f"({q}) or {equals('InvoiceNumber', control.number)}"
+    found = _found([await _headers(client, q)], control, wanted=None)
+    return found._replace(rows=[row for row in found.rows if row.invoice_group == invoice_group])
+
+
+async def created_since(client: FusionClient, group_prefix: str, invoice_id: int) -> list[InvoiceRecord]:
+    """Invoices above an InvoiceId whose InvoiceGroup begins like this.
+
+    Raises:
+        NotPlain: the beginning cannot be put into a question; blanks at its end may be.
+        BusinessRefusal: this Fusion takes no question by InvoiceGroup.
+    """
+    q = f"InvoiceGroup like {quoted(group_prefix.rstrip())[:-1]}%' and InvoiceId>{invoice_id}"
+    return await _headers(client, q)
+
+
 async def any_invoice(client: FusionClient, business_unit: str) -> InvoiceRecord | None:
     """An invoice of the business unit that can serve as control row; None when none is visible.
 
@@ -171,8 +199,10 @@ async def read_back(client: FusionClient, invoice_ids: Collection[int]) -> dict[
         expand="invoiceLines",
         unique=True,
     )
-    records = await together(_with_lines(client, row) for row in rows)
-    return {record.invoice_id: record for record in records}
+    # A task each only for those that have to be asked for: the others are many.
+    whole = [row.record(nested_rows(row.invoice_lines)) for row in rows if not has_more_children(row.invoice_lines)]
+    longer = await together(_with_lines(client, row) for row in rows if has_more_children(row.invoice_lines))
+    return {record.invoice_id: record for record in (*whole, *longer)}
 
 
 async def observe(client: FusionClient, invoice_ids: Collection[int]) -> dict[int, InvoiceRecord]:
@@ -237,8 +267,7 @@ def _found(answers: Sequence[Sequence[InvoiceRecord]], control: Control | None, 
 
 
 async def _with_lines(client: FusionClient, row: InvoiceRow) -> InvoiceRecord:
-    if not has_more_children(row.invoice_lines):
-        return row.record(nested_rows(row.invoice_lines))
+    """An invoice whose lines did not all come along."""
     # Read from the start: the order of the lines that came along is nobody's promise.
     path = await _child_path(client, row.invoice_id, "invoiceLines")
     return row.record(await all_rows(client.pages(path, LineRow, order_by="LineNumber:asc")))

@@ -108,5 +108,5 @@ def scrubbed(answer: Answer, secrets: Iterable[str]) -> Answer:
         return answer
     known = list(secrets)
     content = redact(answer.content.decode("utf-8", "surrogateescape"), known).encode("utf-8", "surrogateescape")
-    headers = httpx.Headers([(name, redact(value, known)) for name, value in answer.headers.multi_items()])
+    headers = httpx.Headers([(name, redact(value, known)) for name, value in answer.headers.items()])
     return Answer(answer.status, headers, content)

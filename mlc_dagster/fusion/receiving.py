@@ -6,7 +6,7 @@ body means. A few kilobytes can unpack to gigabytes, so unpacking stops at the l
 
 import zlib
 
-import httpx
+import aiohttp
 
 ACCEPTED = "gzip"
 """For Accept-Encoding; nothing else is unpacked."""
@@ -22,7 +22,7 @@ class BodyRefused(Exception):
         super().__init__(reason)
 
 
-async def receive(response: httpx.Response, limit: int) -> bytes:
+async def receive(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The whole body, unpacked; ``limit`` is in bytes and counts for both forms.
 
     Raises:
@@ -39,7 +39,7 @@ async def receive(response: httpx.Response, limit: int) -> bytes:
         raise _too_large(limit)
     parts: list[bytes] = []
     arrived = size = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         arrived += len(chunk)
         if arrived > limit:
             raise _too_large(limit)

@@ -1,22 +1,23 @@
-"""One HTTP request and its complete answer, over the aiohttp transport of httpx.
+"""One HTTP request and its complete answer, over aiohttp.
 
 What belongs here: connections, the total deadline, and knowing whether a body had begun to leave. What does not:
-tokens, retries, the meaning of a status. Plain httpx gets slower as concurrency grows, hence the aiohttp transport. It
-is asked without httpx's client, whose cookies, redirects and sign-ins are not wanted and cost more than the request.
+tokens, retries, the meaning of a status. Cookies, redirects and sign-ins of the session's own are not wanted.
 """
 
 import asyncio
 import functools
+import re
 import ssl
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
 
 from mlc_dagster.fusion.answers import Answer
 from mlc_dagster.fusion.receiving import ACCEPTED, BodyRefused, receive
@@ -41,6 +42,12 @@ class Exchange(NamedTuple):
     error: str | None
 
 
+_ENCODED = re.compile(r"[!-~]+")
+"""Nothing that would have to be percent-encoded still."""
+
+_WAITING = 1024 * 1024
+"""Bytes of an answer that may wait to be taken: a page arrives without its connection being halted in between."""
+
 Lost = Literal["lost", "untrusted", "too_large"]
 
 
@@ -57,22 +64,30 @@ class TransportFailure(Exception):
         super().__init__(reason)
 
 
-class BodyStream(httpx.AsyncByteStream):
+class Body(aiohttp.Payload):
     """A request body that tells when it begins to leave.
 
-    aiohttp asks for the first chunk once it holds a connection, and holds the headers back until then; so an
-    exception of ``before_first_byte`` leaves the server with nothing at all.
+    aiohttp asks for it once it holds a connection, and holds the headers back until then; so an exception of
+    ``before_first_byte`` leaves the server with nothing at all.
     """
 
     def __init__(self, body: bytes, before_first_byte: Callable[[], None] | None) -> None:
+        super().__init__(body)
         self._body = body
+        self._size = len(body)
         self._before_first_byte = before_first_byte
         self.started = False
         self.objection: BaseException | None = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._body.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002
         if self.started:
-            # A second copy must not leave on the transport's own decision, whatever its version thinks of retries.
+            # A second copy must not leave on aiohttp's own decision, whatever its version thinks of retries.
             msg = "the body was asked for a second time"
             raise RuntimeError(msg)
         if self._before_first_byte is not None:
@@ -82,7 +97,7 @@ class BodyStream(httpx.AsyncByteStream):
                 self.objection = error
                 raise
         self.started = True
-        yield self._body
+        await writer.write(self._body)
 
 
 class Transport:
@@ -98,15 +113,34 @@ class Transport:
     ) -> None:
         """``hosts`` are the addresses that will be called; each gets the proxy the environment names for it."""
         self._report = report
-        by_place = {_url(host).netloc: host for host in hosts}
-        self._by_place = {place: _transport(host, connections, tls) for place, host in by_place.items()}
+        by_place = {_place(_url(host)): host for host in hosts}
+        self._connections = connections
+        self._tls = tls
+        self._proxies = {place: _proxy(host) for place, host in by_place.items()}
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        for transport in self._by_place.values():
-            await transport.aclose()
+        for session in self._sessions.values():
+            await session.close()
+
+    def _session(self, place: str) -> aiohttp.ClientSession:
+        """Connections to one host; made by the first request, since a session belongs to its event loop."""
+        session = self._sessions.get(place)
+        if session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEP_ALIVE, ssl=self._tls)
+            session = self._sessions[place] = aiohttp.ClientSession(
+                connector=connector,
+                # No cookies: a session cookie of an earlier request would compete with the token for who we are.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                read_bufsize=_WAITING,
+                # The deadline of ``send`` is for everything together.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            )
+        return session
 
     async def send(
         self,
@@ -130,46 +164,54 @@ class Transport:
         Raises:
             TransportFailure: no complete answer within the deadline.
         """
-        stream = None if body is None else BodyStream(body, before_first_byte)
-        length = {} if body is None else {"Content-Length": str(len(body))}
-        fields = {**headers, **length, "Accept-Encoding": ACCEPTED}
-        request = httpx.Request(method, _url(url), headers=fields, content=stream)
+        payload = None if body is None else Body(body, before_first_byte)
+        target = _url(url)
+        proxy = self._proxies[_place(target)]
         begun = time.monotonic()
-        response: httpx.Response | None = None
+        response: aiohttp.ClientResponse | None = None
         error: str | None = "cancelled"
         try:
             async with asyncio.timeout(deadline):
-                response = await self._by_place[request.url.netloc].handle_async_request(request)
+                response = await self._session(_place(target)).request(
+                    method,
+                    target,
+                    headers={**headers, "Accept-Encoding": ACCEPTED},
+                    data=payload,
+                    allow_redirects=False,
+                    proxy=None if proxy is None else proxy.url,
+                    proxy_auth=None if proxy is None else proxy.login,
+                )
                 try:
                     content = await receive(response, max_bytes)
                 finally:
-                    await response.aclose()
+                    response.release()
+                    await response.wait_for_close()
             error = None
-            return Answer(response.status_code, response.headers, content)
+            return Answer(response.status, _headers(response), content)
         except Exception as failure:  # whatever it is: after the first byte it must not pass for "not sent"
-            if stream is not None and stream.objection is not None:
-                error = f"held back: {type(stream.objection).__name__}"
-                raise stream.objection from None
+            if payload is not None and payload.objection is not None:
+                error = f"held back: {type(payload.objection).__name__}"
+                raise payload.objection from None
             kind: Lost = "lost"
             error = _reason(failure, deadline)
             if isinstance(failure, BodyRefused):
                 kind, error = "too_large" if failure.too_large else "lost", str(failure)
             elif untrusted := distrust(failure):
-                kind, error = "untrusted", f"{request.url.host}: {untrusted}"
-            started = stream is not None and stream.started
+                kind, error = "untrusted", f"{target.host}: {untrusted}"
+            started = payload is not None and payload.started
             raise TransportFailure(error, body_started=started, kind=kind) from failure
         finally:
             if self._report is not None:
                 self._report(
                     Exchange(
                         method=method,
-                        path=request.url.path,
-                        query=request.url.query.decode("ascii"),
-                        status=None if response is None else response.status_code,
+                        path=target.path,
+                        query=target.raw_query_string,
+                        status=None if response is None else response.status,
                         seconds=time.monotonic() - begun,
                         attempt=attempt,
-                        request_bytes=len(body or b"") if stream is None or stream.started else 0,
-                        response_bytes=0 if response is None else response.num_bytes_downloaded,
+                        request_bytes=len(body or b"") if payload is None or payload.started else 0,
+                        response_bytes=0 if response is None else response.content.total_bytes,
                         error=error,
                     )
                 )
@@ -178,24 +220,36 @@ class Transport:
 def _reason(failure: Exception, deadline: float) -> str:
     if isinstance(failure, TimeoutError):
         return f"no complete answer within {deadline:g} s"
-    # httpx-aiohttp reports a dropped connection as ConnectTimeout; aiohttp's own words are the true ones.
-    origin = failure.__cause__ if isinstance(failure.__cause__, aiohttp.ClientError | OSError) else failure
-    return f"{type(origin).__name__}: {origin}" if str(origin) else type(origin).__name__
+    return f"{type(failure).__name__}: {failure}" if str(failure) else type(failure).__name__
+
+
+def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    """Names in any case. Of an error they may be shown: then their bytes are read as text of some kind at least."""
+    return response.headers if 200 <= response.status < 300 else httpx.Headers(list(response.raw_headers))
 
 
 @functools.lru_cache(maxsize=64)
-def _url(text: str) -> httpx.URL:
-    return httpx.URL(text)
+def _url(text: str) -> URL:
+    # What was percent-encoded stays so: a gateway may not take a quote for %27.
+    return URL(text, encoded=_ENCODED.fullmatch(text) is not None)
 
 
-def _transport(url: str, connections: int, tls: ssl.SSLContext) -> AiohttpTransport:
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE, ssl=tls)
-        # No cookies: a session cookie of an earlier request would compete with the token for who we are.
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+def _place(url: URL) -> str:
+    return url.raw_authority
 
-    proxy = environment_proxy(url)
-    return AiohttpTransport(verify=tls, client=session, proxy=None if proxy is None else httpx.Proxy(proxy))
+
+class _Proxy(NamedTuple):
+    url: URL
+    login: aiohttp.BasicAuth | None
+
+
+def _proxy(host: str) -> _Proxy | None:
+    text = environment_proxy(host)
+    if text is None:
+        return None
+    url = URL(text)
+    login = None if url.user is None else aiohttp.BasicAuth(url.user, url.password or "")
+    return _Proxy(url.with_user(None), login)
 
 
 def environment_proxy(url: str) -> str | None:

@@ -42,6 +42,8 @@ class Adoption:
     """What else is known of its end: ``server_size``, ``verified_by``, ``reason`` …"""
     seen: str
     """What lies on the server now, for the audit trail."""
+    evidence: Mapping[str, Any]
+    """What the state rests on, for the audit trail."""
     attempts: int = 1
     """As many as are known of outside the ledger."""
 
@@ -95,7 +97,7 @@ def adopt_file(
     transaction.audit(
         "export.adopted", f"export:{file_id}", feed=adoption.feed, sequence=adoption.file["sequence"],
         name=adoption.file["name"], sha256=adoption.file["sha256"], state=str(adoption.state), records=count,
-        controls=adoption.file["controls"], seen=adoption.seen, **decision.said,
+        controls=adoption.file["controls"], seen=adoption.seen, rests_on=dict(adoption.evidence), **decision.said,
     )  # fmt: skip
     return file_id
 

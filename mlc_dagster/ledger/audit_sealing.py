@@ -5,12 +5,14 @@ failed by it: the trail says so, `mlc audit verify` reports the checkpoint that 
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.audit import seal, sealer_alone, verify
+from mlc_dagster.ledger.audit_gaps import enter_gaps, standing
 from mlc_dagster.ledger.audit_rows import last_link
 from mlc_dagster.ledger.checkpoints import (
     Checkpoint,
@@ -116,7 +118,11 @@ def make_checkpoints(
         if last is None:
             return 0
         end = last[0]
-        since = _newest(transaction, checkpointing.file)
+        enter_gaps(transaction, checkpointing.file)
+        kept = standing(checkpointing.file.lines()[0], checkpointing.ring)
+        if kept.faults:
+            raise CheckpointRefused(f"no checkpoint is made: {kept.faults[0]}; run `mlc audit verify`")
+        since = _newest(transaction, kept.checkpoints)
         marks = transaction.rows(
             sa.select(audit_chain)
             .where(
@@ -128,8 +134,10 @@ def make_checkpoints(
         )
         if not marks or (len(marks) == 1 and marks[0]["seq"] % checkpointing.every != 0 and not now):
             return 0
-        if not new_key:
-            _signing_goes_on(transaction, checkpointing, None if just_sealed is None else end - just_sealed)
+        if not new_key and not kept.ends_with_gap:
+            _signing_goes_on(
+                transaction, checkpointing, kept.checkpoints, None if just_sealed is None else end - just_sealed
+            )
         at = transaction.now.strftime(UTC_FORMAT)
         made = [Checkpoint(row["seq"], row["event_id"], row["hash"], at) for row in marks]
         if checkpointing.key is not None:
@@ -148,14 +156,15 @@ def make_checkpoints(
         return len(made)
 
 
-def _signing_goes_on(transaction: Transaction, checkpointing: Checkpointing, before: int | None) -> None:
+def _signing_goes_on(
+    transaction: Transaction, checkpointing: Checkpointing, kept: Sequence[Checkpoint], before: int | None
+) -> None:
     # A signature put on a chain whose signatures were taken away would speak for what somebody made up. ``before`` is
     # the chain's last link when this sealing began: two checkpoints or more were due by then. One that could not be
     # made is caught up.
     if checkpointing.key is None:
         return
     row = transaction.row(sa.select(audit_checkpoint).order_by(audit_checkpoint.c.seq.desc()).limit(1))
-    kept, _ = checkpointing.file.read()
     if row is None and not kept and before is not None and before >= 2 * checkpointing.every:
         raise CheckpointRefused(
             f"no checkpoint is made: links 1 to {before} should have one by now and have none; they were removed, or "
@@ -172,15 +181,15 @@ def _signing_goes_on(transaction: Transaction, checkpointing: Checkpointing, bef
             raise CheckpointRefused(f"no checkpoint is made: the newest, of link {checkpoint.seq}, {fault}")
 
 
-def _newest(transaction: Transaction, file: CheckpointFile) -> int:
+def _newest(transaction: Transaction, kept: Sequence[Checkpoint]) -> int:
     """Seq of the newest checkpoint in the ledger, 0 without one; what the second place says must be in the chain."""
     row = transaction.row(sa.select(audit_checkpoint).order_by(audit_checkpoint.c.seq.desc()).limit(1))
-    kept, _ = file.read()
     for checkpoint in [*kept[-1:], *([Checkpoint.of(row)] if row else [])]:
         link = transaction.row(sa.select(audit_chain).where(audit_chain.c.seq == checkpoint.seq))
         if link is None or link["hash"] != checkpoint.hash:
             raise CheckpointRefused(
                 f"no checkpoint is made: link {checkpoint.seq} of the chain, of which there is one of {checkpoint.at}, "
-                f"{'is gone' if link is None else 'has another hash'}; run `mlc audit verify`"
+                f"{'is gone' if link is None else 'has another hash'}; run `mlc audit verify`. If the ledger was "
+                "restored from a backup, two people say so with `mlc audit after-restore`"
             )
     return int(row["seq"]) if row else 0

@@ -1,7 +1,8 @@
 """Whether the audit trail holds: a walk along the chain that names each row that was changed, removed or put in.
 
-The chain is compared with itself, with the events, and with the checkpoints in the ledger and in the second place.
-Memory does not grow with the trail. Nothing here writes.
+The chain is compared with itself, with the events, and with the checkpoints in the ledger and in the second place,
+those of links that are documented as lost excepted (``audit_gaps``). Memory does not grow with the trail. Nothing here
+writes.
 """
 
 import sqlite3
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger.audit_gaps import disagreements, heads_of, standing
 from mlc_dagster.ledger.audit_rows import GENESIS, Link, RawEvent, events_around, link_hash, stream, walk
-from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing
+from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing, Gap
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.schema import audit_chain, audit_checkpoint, audit_event
 
@@ -48,6 +50,8 @@ class Verification:
     checkpoints: Checkpoints = Checkpoints()
     notes: tuple[str, ...] = ()
     """What an auditor should know although it is no fault."""
+    gaps: tuple[Gap, ...] = ()
+    """Links that were lost by a restore, as two people documented it under the signing key: no fault either."""
 
     @property
     def fault(self) -> str | None:
@@ -65,17 +69,18 @@ class _Suspect(NamedTuple):
     event: RawEvent
 
 
-def verify(ledger: Ledger, checkpointing: Checkpointing | None = None) -> Verification:
+def verify(ledger: Ledger, checkpointing: Checkpointing | None = None, *, expected: Gap | None = None) -> Verification:
     """Walk the whole chain, and compare it with the checkpoints.
 
     Args:
         ledger: whose trail.
         checkpointing: the second place and the keys that are believed; without it the ledger's own checkpoints are
             compared, which whoever changes the chain may have changed as well.
+        expected: as if this gap were documented already.
     """
     with ledger.reading() as reading:
-        marks = _Marks(reading, checkpointing)
-        trail = _Walk(reading, marks.by_seq)
+        marks = _Marks(reading, checkpointing, expected)
+        trail = _Walk(reading, marks.compared)
         trail.go()
         faults = (
             trail.faults
@@ -89,8 +94,9 @@ def verify(ledger: Ledger, checkpointing: Checkpointing | None = None) -> Verifi
             trail.holds = (trail.last, trail.previous)
         notes = marks.notes + list(_late(reading, trail.last))
         return Verification(
-            trail.holds[0], total - trail.joined, tuple(faults[:MOST_FAULTS]), trail.holds[1], marks.told, tuple(notes)
-        )
+            trail.holds[0], total - trail.joined, tuple(faults[:MOST_FAULTS]), trail.holds[1], marks.told,
+            tuple(notes), marks.gaps,
+        )  # fmt: skip
 
 
 class _Walk:
@@ -224,29 +230,39 @@ class _Walk:
 class _Marks:
     """All checkpoints, by the link they are of, with what is wrong with them by themselves."""
 
-    def __init__(self, reading: Transaction, checkpointing: Checkpointing | None) -> None:
+    def __init__(self, reading: Transaction, checkpointing: Checkpointing | None, expected: Gap | None) -> None:
         self.by_seq: dict[int, list[tuple[str, Checkpoint]]] = {}
         self.faults: list[str] = []
         self.notes: list[str] = []
+        self.gaps: tuple[Gap, ...] = ()
         rows = reading.rows(sa.select(audit_checkpoint).order_by(audit_checkpoint.c.seq))
         kept = [Checkpoint.of(row) for row in rows]
         for checkpoint in kept:
             self.by_seq.setdefault(checkpoint.seq, []).append(("the ledger", checkpoint))
         apart: list[Checkpoint] = []
         if checkpointing is not None:
-            apart = self._second_place(checkpointing, kept)
+            apart = self._second_place(reading, checkpointing, kept, expected)
         signed = self._signatures(checkpointing) if checkpointing is not None else 0
         newest = max([*kept, *apart], key=lambda found: found.seq, default=None)
         place = None if checkpointing is None else str(checkpointing.file.path)
         self.told = Checkpoints(len(self.by_seq), signed, newest, place)
+        heads = heads_of(self.gaps)
+        self.compared = {seq: self.by_seq.get(seq, []) + heads.get(seq, []) for seq in (*self.by_seq, *heads)}
+        """With what documented gaps say of the links that they follow."""
 
-    def _second_place(self, checkpointing: Checkpointing, kept: list[Checkpoint]) -> list[Checkpoint]:
+    def _second_place(
+        self, reading: Transaction, checkpointing: Checkpointing, kept: list[Checkpoint], expected: Gap | None
+    ) -> list[Checkpoint]:
         place = str(checkpointing.file.path)
         try:
-            apart, unreadable = checkpointing.file.read()
+            lines, unreadable = checkpointing.file.lines()
         except OSError as error:
             self.faults.append(f"the second place cannot be read: {error}")
             return []
+        found = standing([*lines, *([expected] if expected is not None else [])], checkpointing.ring)
+        self.faults += [*found.faults, *disagreements(reading, found, expected=expected)]
+        self.gaps = tuple(found.gaps)
+        apart = list(found.checkpoints)
         for checkpoint in apart:
             self.by_seq.setdefault(checkpoint.seq, []).append((place, checkpoint))
         if unreadable:
@@ -273,13 +289,14 @@ class _Marks:
                     good.add(seq)
                 else:
                     unsigned.append((seq, place))
-        first_signed = min(good, default=None)
+        # A documented gap is signed too: what was made since it is.
+        first_signed = min([*good, *(gap.restored_seq + 1 for gap in self.gaps)], default=None)
         if first_signed is not None:
             for seq, place in unsigned:
                 if seq >= first_signed:
                     self.faults.append(
-                        f"the checkpoint of link {seq} in {place} has no signature, that of link {first_signed} has "
-                        "one: it was replaced, or made without the signing key"
+                        f"the checkpoint of link {seq} in {place} has no signature, as each has from link "
+                        f"{first_signed} on: it was replaced, or made without the signing key"
                     )
         elif unsigned and checkpointing.ring.public_keys:
             self.faults.append(

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ FILE_NAME = "audit-checkpoints.jsonl"
 _PURPOSE = b"mlc-audit-checkpoint-1\n"
 """Begins what is signed: a signature for anything else cannot pass for one of a checkpoint."""
 _FIELDS = {"seq": int, "event_id": int, "hash": str, "at": str}
+_GAP_PURPOSE = b"mlc-audit-gap-1\n"
 
 
 class SigningKeyUnusable(Exception):
@@ -139,13 +140,100 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """Two people's statement that the ledger was restored, and which links were lost by it; always signed.
+
+    The chain goes on from the restored head. What earlier lines of the second place say of lost links is true of a
+    chain that is no longer there; they are named one by one, so that nothing else is excused.
+    """
+
+    gap: int
+    """From 1, counted in the second place."""
+    at: str
+    restored_seq: int
+    """The last link that was in the backup; 0 where there was none."""
+    restored_event_id: int
+    restored_hash: str
+    proven: int
+    """The newest link of those restored of which there is a checkpoint; no checkpoint speaks for those after it."""
+    first: int
+    """Links lost, as far as checkpoints tell: from here …"""
+    last: int
+    """… to here."""
+    checkpoint: Mapping[str, Any]
+    """The last one that was made of a lost link."""
+    lines: Sequence[str]
+    """SHA-256 of each line of the second place that speaks of what is lost."""
+    by: str
+    approved_by: str
+    reason: str
+    key_id: str | None = None
+    signature: str | None = None
+
+    @classmethod
+    def parse(cls, line: str) -> "Gap | None":
+        """From a line of the file, or of an event; None for something else."""
+        try:
+            found: Any = json.loads(line)
+            if sorted(found) != sorted(cls.__dataclass_fields__):
+                return None
+            kinds = (str, int, Mapping, list)
+            fits = all(isinstance(found[name], kinds) or found[name] is None for name in found)
+            numbers = (found[name] for name in ("gap", "restored_seq", "restored_event_id", "proven", "first", "last"))
+            if not fits or any(type(number) is not int for number in numbers):
+                return None
+            if not isinstance(found["lines"], list) or not isinstance(found["checkpoint"], dict):
+                return None
+            return cls(**found)
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def links(self) -> int:
+        """How many links were lost."""
+        return self.last - self.first + 1
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        return (
+            f"links {self.first} to {self.last} ({self.links}) were lost when the ledger was restored to link "
+            f"{self.restored_seq}; documented {self.at} by {self.by}, approved by {self.approved_by}: {self.reason}"
+        )
+
+    def message(self) -> bytes:
+        """What is signed."""
+        return _GAP_PURPOSE + canonical_json(self._said(without=("signature",))).encode()
+
+    def signed(self, key: SigningKey) -> "Gap":
+        """The same, signed."""
+        named = replace(self, key_id=key.key_id)
+        return replace(named, signature=key.sign(named.message()))
+
+    def line(self) -> str:
+        """As the file holds it, without the line's end."""
+        return canonical_json(self._said())
+
+    def _said(self, without: Sequence[str] = ()) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in without}
+
+
+Line = Checkpoint | Gap
+
+
+def line_sha256(line: Line) -> str:
+    """By which a gap names a line."""
+    return hashlib.sha256(line.line().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class KeyRing:
     """The public keys whose checkpoints are believed, base64."""
 
     public_keys: Sequence[str] = ()
 
-    def fault(self, checkpoint: Checkpoint) -> str | None:
-        """What is wrong with a checkpoint's signature; None for a good one, and for one that has none."""
+    def fault(self, checkpoint: Line) -> str | None:
+        """What is wrong with a line's signature; None for a good one, and for one that has none."""
         if checkpoint.signature is None and checkpoint.key_id is None:
             return None
         public = next((key for key in self.public_keys if key_id(key) == checkpoint.key_id), None)
@@ -157,7 +245,7 @@ class KeyRing:
         try:
             signature = base64.b64decode(checkpoint.signature or "", validate=True)
             Ed25519PublicKey.from_public_bytes(base64.b64decode(public)).verify(signature, checkpoint.message())
-        except (InvalidSignature, binascii.Error):
+        except (InvalidSignature, ValueError):
             return f"has a signature that is not of {checkpoint.key_id}: it was changed"
         return None
 
@@ -172,7 +260,7 @@ class CheckpointFile:
     def path(self) -> Path:
         return self.folder / FILE_NAME
 
-    def append(self, checkpoints: Iterable[Checkpoint]) -> None:
+    def append(self, checkpoints: Iterable[Line]) -> None:
         """Add lines and force them to the disk, alone; raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = not self.path.exists()
@@ -197,17 +285,25 @@ class CheckpointFile:
                 os.close(folder)
 
     def read(self) -> tuple[list[Checkpoint], list[int]]:
-        """(checkpoints in the order of the file, numbers of lines that are none); nothing where there is no file."""
-        found: list[Checkpoint] = []
+        """(checkpoints in the order of the file, numbers of lines that are nothing of ours); also those of lost links.
+
+        Which of them stand is ``audit_gaps.standing``'s to say.
+        """
+        lines, unreadable = self.lines()
+        return [line for line in lines if isinstance(line, Checkpoint)], unreadable
+
+    def lines(self) -> tuple[list[Line], list[int]]:
+        """(all lines that are ours, in order, numbers of the others); nothing where there is no file."""
+        found: list[Line] = []
         unreadable: list[int] = []
         try:
             with self.path.open(encoding="utf-8", errors="replace") as lines:
-                for number, line in enumerate(lines, 1):
-                    checkpoint = Checkpoint.parse(line)
-                    if checkpoint is None:
+                for number, text in enumerate(lines, 1):
+                    line = Checkpoint.parse(text) or Gap.parse(text)
+                    if line is None:
                         unreadable.append(number)
                     else:
-                        found.append(checkpoint)
+                        found.append(line)
         except FileNotFoundError:
             pass
         return found, unreadable

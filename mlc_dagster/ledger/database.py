@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from mlc_dagster.ledger import schema
 from mlc_dagster.ledger.approval import require_listed
 from mlc_dagster.ledger.people import same_person
+from mlc_dagster.ledger.prepared import Prepared, bound
 from mlc_dagster.ledger.types import CanonicalText, canonical_json
 
 Clock = Callable[[], dt.datetime]
@@ -89,12 +90,11 @@ class Transaction:
 
     def insert(self, table: sa.Table, **values: Any) -> int:
         """Insert one row; the number it was given as its key."""
-        key: Any = self.connection.execute(_insert(table), values).inserted_primary_key
-        return int(key[0])
+        return int(_insert_returning(table, tuple(values)).value(self, values))
 
     def insert_ignoring(self, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """Insert unless a row with the same key is there; True when it was inserted."""
-        return self.connection.execute(_insert_ignoring(table, self.connection.dialect.name), row).rowcount == 1
+        return _insert_ignoring(table, self.connection.dialect.name, tuple(row)).run(self, row) == 1
 
     def upsert(self, table: sa.Table, rows: Iterable[Mapping[str, Any]], *, keep: Iterable[str] = ()) -> None:
         """Insert rows, or update those whose primary key is there; columns in ``keep`` are left as they were."""
@@ -128,11 +128,18 @@ class Transaction:
                 fault, and not at the commit, which others share.
             LedgerError: this is a view for reading; the event would be lost.
         """
+        self.audit_text(kind, subject, CanonicalText(canonical_json(detail)))
+
+    def audit_text(self, kind: str, subject: str, detail: CanonicalText) -> None:
+        """``audit`` with a detail that was written out before, for events of which many say the same.
+
+        Raises:
+            LedgerError: this is a view for reading; the event would be lost.
+        """
         if self._reading:
             msg = f"event {kind} of {subject} was recorded in a view for reading, which writes nothing"
             raise LedgerError(msg)
-        written = CanonicalText(canonical_json(detail))
-        self._events.append({"at": self.now, "actor": self.actor, "kind": kind, "subject": subject, "detail": written})
+        self._events.append({"at": self.now, "actor": self.actor, "kind": kind, "subject": subject, "detail": detail})
 
     def audit_action(
         self,
@@ -177,7 +184,7 @@ class Transaction:
         """Write the events recorded so far (one insert for all of them)."""
         if self._events:
             events, self._events = self._events, []
-            self.connection.execute(_insert(schema.audit_event), events)
+            _insert(schema.audit_event, _EVENT).run_many(self, events)
 
     @contextmanager
     def savepoint(self) -> Generator[None]:
@@ -191,17 +198,25 @@ class Transaction:
             raise
 
 
-@functools.cache
-def _insert(table: sa.Table) -> sa.Insert:
-    """Made once per table: the same object finds its SQL again without being looked through."""
-    return sa.insert(table)
+_EVENT = ("at", "actor", "kind", "subject", "detail")
 
 
-@functools.cache
-def _insert_ignoring(table: sa.Table, dialect: str) -> sa.Insert:
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table).on_conflict_do_nothing()
-    # SQLAlchemy keeps an INSERT's row count only when asked to; otherwise it is -1 on PostgreSQL.
-    return insert.execution_options(preserve_rowcount=True)
+@functools.lru_cache(maxsize=128)
+def _insert(table: sa.Table, columns: tuple[str, ...]) -> Prepared:
+    """Made once per table and columns: making it would cost more than running it."""
+    return Prepared(sa.insert(table).values(bound(*columns)))
+
+
+@functools.lru_cache(maxsize=128)
+def _insert_returning(table: sa.Table, columns: tuple[str, ...]) -> Prepared:
+    (key,) = table.primary_key
+    return Prepared(sa.insert(table).values(bound(*columns)).returning(key))
+
+
+@functools.lru_cache(maxsize=128)
+def _insert_ignoring(table: sa.Table, dialect: str, columns: tuple[str, ...]) -> Prepared:
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    return Prepared(insert.values(bound(*columns)).on_conflict_do_nothing())
 
 
 class Ledger:
@@ -217,7 +232,13 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
         """A transaction that commits at the end, with its audit events, or leaves nothing behind."""
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection, self.transaction_on(connection) as transaction:
+            yield transaction
+
+    @contextmanager
+    def transaction_on(self, connection: sa.Connection) -> Generator[Transaction]:
+        """The same on a connection that its caller keeps for many of them, outside any other transaction."""
+        with connection.begin():
             transaction = Transaction(connection, self._now(connection), self.actor, approvers=self.approvers)
             yield transaction
             transaction.flush_audit()
@@ -250,6 +271,10 @@ class Ledger:
         self.engine.dispose()
 
 
+_READ_ONLY = "mlc_read_only"
+"""In the notes on a connection of SQLite: whether it was last told to write nothing."""
+
+
 def _prepare_sqlite(engine: sa.Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -264,8 +289,10 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         # IMMEDIATE: a writer takes the lock at its start, so that two never read, decide and then collide.
-        read_only = connection.get_execution_options().get("mlc_read_only")
-        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+        read_only = bool(connection.get_execution_options().get("mlc_read_only"))
+        if connection.info.get(_READ_ONLY) is not read_only:
+            connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+            connection.info[_READ_ONLY] = read_only
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     assert _connect is not None and _begin is not None  # noqa: S101, PT018 - registered by decoration

@@ -21,6 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger.audit_gaps import standing
 from mlc_dagster.ledger.audit_rows import GENESIS, RawEvent, event_text, walk
 from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing
 from mlc_dagster.ledger.controls import file_controls, reposts
@@ -160,9 +161,15 @@ class _Writer:
         first, last, before = _range(reading, period, signed=bool(self._checkpointing.ring.public_keys))
         where = (audit_checkpoint.c.seq >= first - 1, audit_checkpoint.c.seq <= last)
         kept = [Checkpoint.of(row) for row in reading.rows(sa.select(audit_checkpoint).where(*where))]
-        apart = [found for found in self._checkpointing.file.read()[0] if first - 1 <= found.seq <= last]
+        outside = standing(self._checkpointing.file.lines()[0], self._checkpointing.ring)
+        apart = [found for found in outside.checkpoints if first - 1 <= found.seq <= last]
         told = sorted({*kept, *apart}, key=lambda found: (found.seq, found.at))
         self._put("trail/checkpoints.jsonl", (f"{found.line()}\n".encode() for found in told))
+        if outside.gaps:
+            # Whatever the period: who reads a pack must hear that links are lost.
+            lost = [line for gap in outside.gaps for line in outside.lost[gap.gap]]
+            self._put("trail/gaps.jsonl", (f"{gap.line()}\n".encode() for gap in outside.gaps))
+            self._put("trail/lost.jsonl", (f"{line.line()}\n".encode() for line in lost))
         scratch = self._folder / "operator_actions"
         state: dict[str, Any] = {"count": 0, "hash": before}
         with (

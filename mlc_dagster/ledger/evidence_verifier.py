@@ -5,7 +5,8 @@
 Without an argument it checks the folder it lies in. It computes again: the hash of every file in the manifest, the
 chain over the events, the Ed25519 signatures (RFC 8032) of checkpoints and manifest, and the counts and totals of the
 population. Exit code 0: everything holds; 1: something does not; 2: it is no evidence pack; 3: it is consistent with
-itself only, because neither --key nor --manifest-sha256 was given.
+itself only, because neither --key nor --manifest-sha256 was given. A gap that two people documented after a restore of
+the ledger, under the signing key, is told and is no fault.
 
 A pack proves itself only from a point that its maker cannot choose. Take one of these from somebody else than whoever
 gave you the pack: the fingerprint of the signing key (--key), or the SHA-256 of the manifest (--manifest-sha256); and
@@ -29,8 +30,10 @@ from typing import IO, Any
 
 FORMAT = "mlc-evidence-1"
 GENESIS = "0" * 64
+GAP_KIND = "audit.restored"
 CHECKPOINT_PURPOSE = b"mlc-audit-checkpoint-1\n"
 MANIFEST_PURPOSE = b"mlc-evidence-manifest-1\n"
+GAP_PURPOSE = b"mlc-audit-gap-1\n"
 BESIDE = ("manifest.json", "manifest.sha256", "manifest.sig")
 MOST = 50
 ALONE = (
@@ -40,6 +43,10 @@ ALONE = (
 MANIFEST_KEYS = ["files", "format", "keys", "made_at", "made_by", "period", "product", "reason", "signed_by", "trail"]
 LINK_KEYS = ["event_id", "hash", "previous_hash", "seq"]
 CHECKPOINT_KEYS = ["at", "event_id", "hash", "key_id", "seq", "signature"]
+GAP_KEYS = [
+    "approved_by", "at", "by", "checkpoint", "first", "gap", "key_id", "last", "lines", "proven", "reason",
+    "restored_event_id", "restored_hash", "restored_seq", "signature",
+]  # fmt: skip
 EVENT_KEYS = ["actor", "at", "detail", "id", "kind", "subject"]
 
 
@@ -308,7 +315,13 @@ class Check:
         by_seq: dict[int, list[dict[str, Any]]] = {}
         for checkpoint in self.read_checkpoints():
             by_seq.setdefault(checkpoint["seq"], []).append(checkpoint)
-        actions = {hashlib.sha256(line).digest() for line in self.lines("operator_actions.jsonl")}
+        newest = max(by_seq, default=0)
+        gaps = self.read_gaps()
+        for gap in gaps.values():
+            head = {"hash": gap["restored_hash"], "event_id": gap["restored_event_id"], "at": gap["at"]}
+            by_seq.setdefault(gap["restored_seq"], []).append(head)
+        documented: list[str] = []
+        actions = self.read_actions()
         seq, previous, count = int(said["first_seq"]) - 1, str(said["previous_hash"]), 0
         if seq == 0 and previous != GENESIS:
             self.fault("the first link of the chain must follow 64 zeros")
@@ -322,25 +335,125 @@ class Check:
             if link is None or read is None:
                 self.fault(f"trail: after link {seq} a line is no link, or its event is missing")
                 return
-            if link["seq"] != seq + 1:
-                self.fault(f"link {seq + 1} is missing: the chain goes on with {link['seq']}")
-            if link["previous_hash"] != previous:
-                self.fault(f"link {link['seq']} does not follow the link before it")
-            if link["event_id"] != read["id"]:
-                self.fault(f"link {link['seq']} seals event {link['event_id']}, the pack has event {read['id']}")
-            if hashlib.sha256(str(link["previous_hash"]).encode() + event).hexdigest() != link["hash"]:
-                self.fault(f"event {read['id']} (link {link['seq']}, {read['kind']}) was changed")
+            self.check_link(link, read, event, seq, previous)
             self.agree(by_seq, link["seq"], link["hash"], link["event_id"])
-            actions.discard(hashlib.sha256(event).digest())
+            self.check_action(read, event, actions)
+            if read["kind"] == GAP_KIND:
+                self.check_statement(read, link["seq"], gaps, documented)
             seq, previous, count = link["seq"], link["hash"], count + 1
         if next(events, None) is not None:
             self.fault("trail/events.jsonl has more events than the chain has links")
         if (seq, previous, count) != (said["last_seq"], said["last_hash"], said["events"]):
             self.fault(f"the chain ends at link {seq}, the manifest says {said['last_seq']}: links were removed")
         if actions:
-            self.fault(f"{len(actions)} lines of operator_actions.jsonl are no events of the chain")
-        self.check_end(seq, max(by_seq, default=0))
+            self.fault(f"{len(actions)} lines of operator_actions.jsonl are no events of the chain, or not of people")
+        self.check_end(seq, newest)
+        for name, gap in gaps.items():
+            if name not in documented:
+                self.notes.append(f"the event of gap {gap['gap']} is not among the links of this pack")
         self.told.update(events=count, links=[said["first_seq"], seq], head=previous)
+
+    def check_link(self, link: dict[str, Any], read: dict[str, Any], event: bytes, seq: int, previous: str) -> None:
+        """A link follows the one before it and is that of its event."""
+        if link["seq"] != seq + 1:
+            self.fault(f"link {seq + 1} is missing: the chain goes on with {link['seq']}")
+        if link["previous_hash"] != previous:
+            self.fault(f"link {link['seq']} does not follow the link before it")
+        if link["event_id"] != read["id"]:
+            self.fault(f"link {link['seq']} seals event {link['event_id']}, the pack has event {read['id']}")
+        if hashlib.sha256(str(link["previous_hash"]).encode() + event).hexdigest() != link["hash"]:
+            self.fault(f"event {read['id']} (link {link['seq']}, {read['kind']}) was changed")
+
+    def read_actions(self) -> set[bytes]:
+        """Hashes of the lines of operator_actions.jsonl; each is there once."""
+        found: set[bytes] = set()
+        for line in self.lines("operator_actions.jsonl"):
+            digest = hashlib.sha256(line).digest()
+            if digest in found:
+                self.fault("operator_actions.jsonl has a line twice")
+            found.add(digest)
+        return found
+
+    def check_action(self, read: dict[str, Any], event: bytes, actions: set[bytes]) -> None:
+        """Whatever a person had done, by what the event says, is in operator_actions.jsonl."""
+        if not isinstance(read["detail"], dict) or "by" not in read["detail"]:
+            return
+        digest = hashlib.sha256(event).digest()
+        if digest in actions:
+            actions.remove(digest)
+        else:
+            self.fault(
+                f"event {read['id']} ({read['kind']}) says who had it done, and is not in operator_actions.jsonl"
+            )
+
+    def read_gaps(self) -> dict[str, dict[str, Any]]:
+        """Documented gaps by the SHA-256 of their line: each signed, each naming the checkpoints it is about."""
+        gaps: dict[str, dict[str, Any]] = {}
+        lost: dict[str, dict[str, Any]] = {}
+        for raw in self.lines("trail/lost.jsonl"):
+            found = parse(raw)
+            if not isinstance(found, dict) or raw != canonical(found):
+                self.fault("trail/lost.jsonl: a line is none that the product writes")
+                continue
+            lost[hashlib.sha256(raw).hexdigest()] = found
+        left = set(lost)
+        for raw in self.lines("trail/gaps.jsonl"):
+            gap = record(raw, GAP_KEYS)
+            if gap is None or raw != canonical(gap):
+                self.fault("trail/gaps.jsonl: a line is no documented gap")
+                continue
+            fault = self.gap_fault(gap, lost, left)
+            if fault is not None:
+                self.fault(f"the documented gap {gap['gap']} {fault}")
+                continue
+            left -= set(gap["lines"])
+            gaps[hashlib.sha256(raw).hexdigest()] = gap
+        if left:
+            self.fault(f"trail/lost.jsonl: {len(left)} lines are named by no documented gap")
+        self.told["gaps"] = [
+            {name: gap[name] for name in ("first", "last", "restored_seq", "at", "by", "approved_by", "reason")}
+            for gap in gaps.values()
+        ]
+        return gaps
+
+    def gap_fault(self, gap: dict[str, Any], lost: dict[str, dict[str, Any]], left: set[str]) -> str | None:
+        """What is wrong with a documented gap."""
+        message = GAP_PURPOSE + canonical({k: v for k, v in gap.items() if k != "signature"})
+        if not signature_holds(self.keys.get(gap["key_id"], b""), message, bytes_of(gap["signature"])):
+            return f"has no good signature of {gap['key_id']}: it was made up or changed"
+        if any(name not in left for name in gap["lines"]) or len(set(gap["lines"])) != len(gap["lines"]):
+            return "names lines that are not in trail/lost.jsonl, or that another gap names"
+        head: int = gap["restored_seq"]
+        named: list[tuple[dict[str, Any], int]] = []
+        for found in (lost[name] for name in gap["lines"]):
+            if "seq" in found:
+                named.append((found, head))
+            else:
+                # A documented gap that was itself lost: what followed it went on from its own head.
+                head = min(head, found["restored_seq"])
+        if not named or named[-1][0] != gap["checkpoint"]:
+            return "does not name the checkpoints that it is about"
+        if any(found["seq"] <= before for found, before in named):
+            return "names checkpoints of links that it says were restored"
+        first, last = min(before for _, before in named) + 1, max(found["seq"] for found, _ in named)
+        if (gap["first"], gap["last"]) != (first, last):
+            return "does not say which links were lost"
+        newest = named[-1][0]
+        message = CHECKPOINT_PURPOSE + canonical({k: v for k, v in newest.items() if k != "signature"})
+        if not signature_holds(self.keys.get(newest["key_id"], b""), message, bytes_of(newest["signature"])):
+            return "names a checkpoint whose signature is not good"
+        return None
+
+    def check_statement(
+        self, event: dict[str, Any], link: int, gaps: dict[str, dict[str, Any]], documented: list[str]
+    ) -> None:
+        """An event that documents a gap has the words of one in trail/gaps.jsonl, once, after the restored link."""
+        name = hashlib.sha256(canonical(event["detail"].get("statement"))).hexdigest()
+        if name not in gaps or name in documented:
+            self.fault(f"event {event['id']} documents a gap that trail/gaps.jsonl does not have, or has once")
+        elif link <= gaps[name]["restored_seq"]:
+            self.fault(f"event {event['id']} documents a gap from within what it says was restored")
+        documented.append(name)
 
     def check_end(self, last: int, newest: int) -> None:
         """How the end of the chain is covered: by a checkpoint, or by the manifest alone."""
@@ -493,6 +606,12 @@ def say(check: Check) -> str:
         counts = said["checkpoints"]
         out.append(f"Chain: {said['events']} events, links {first} to {last}, head {said['head']}")
         out.append(f"Checkpoints: {counts['signed']} signed, {counts['unsigned']} unsigned")
+    out += [
+        f"GAP, documented: links {gap['first']} to {gap['last']} were lost when the ledger was restored to link "
+        f"{gap['restored_seq']}; documented {gap['at']} by {gap['by']}, approved by {gap['approved_by']}: "
+        f"{gap['reason']}"
+        for gap in said.get("gaps", ())
+    ]
     if "population" in said:
         found, exported = said["population"], said["population"]["exported"]
         out.append(f"Invoices: {listed([f'{count} {name}' for name, count in sorted(found['invoices'].items())])}")
@@ -505,7 +624,9 @@ def say(check: Check) -> str:
         out.append(f"Controls that could not be compared: {listed(found['not_compared'])}")
     out += [f"Note: {note}" for note in check.notes]
     out += [f"FAULT: {fault}" for fault in check.faults]
-    out.append("The evidence does NOT hold." if check.faults else "The evidence holds." if check.compared else ALONE)
+    gaps = ", ".join(f"from link {gap['first']} to {gap['last']}" for gap in said.get("gaps", ()))
+    holds = f"The evidence holds, with a documented gap {gaps}." if gaps else "The evidence holds."
+    out.append("The evidence does NOT hold." if check.faults else holds if check.compared else ALONE)
     return "\n".join(out)
 
 

@@ -5,7 +5,7 @@ identity is not in the ledger, whatever its time says.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -35,6 +35,8 @@ class FileState(StrEnum):
     """Gone from the server before it could be read."""
     REJECTED = "REJECTED"
     """Not a file of the declared profile; ``reason`` says why."""
+    PART = "PART"
+    """A file of a delivery; its bytes were taken with the manifest that names it."""
     RELEASED = "RELEASED"
     """Was not whole when it was read; it waits in the folder as if unseen."""
 
@@ -126,13 +128,23 @@ def _versions(transaction: Transaction, feed: str) -> dict[str, int]:
 
 
 def record_sightings(
-    transaction: Transaction, feed: str, listed: Iterable[Seen], *, settle_seconds: float, zero_byte_grace: float
+    transaction: Transaction,
+    feed: str,
+    listed: Iterable[Seen],
+    *,
+    settle_seconds: float,
+    zero_byte_grace: float,
+    unready: Mapping[str, str] | None = None,
 ) -> list[Seen]:
     """Note what was seen and return the files that have settled.
 
     A file settles when two sightings at least ``settle_seconds`` apart agree in size and mtime; an empty one only
     after ``zero_byte_grace``. Files already accepted are skipped without a write; those that went away are forgotten.
+
+    Args:
+        unready: by path, what a file waits for beside itself; such a one does not settle.
     """
+    unready = unready or {}
     known = known_files(transaction, feed)
     statement = sa.select(file_sighting).where(file_sighting.c.feed == feed)
     before = {row["path"]: row for row in transaction.rows(statement)}
@@ -154,9 +166,11 @@ def record_sightings(
                 "mtime": seen.mtime,
                 "same_since": since,
                 "seen_at": transaction.now,
-                "note": old["note"] if same and old is not None else None,
+                "note": unready.get(seen.path),
             }
         )
+        if seen.path in unready:
+            continue
         wait = max(settle_seconds, zero_byte_grace) if seen.size == 0 else settle_seconds
         if same and (transaction.now - since).total_seconds() >= wait:
             settled.append(seen)
@@ -308,6 +322,39 @@ def _reverted(transaction: Transaction, row: Row, sha256: str, counted: sa.Colum
     latest = transaction.value(versions.order_by(source_file.c.version.desc()).limit(1))
     had = transaction.value(versions.where(source_file.c.sha256 == sha256).limit(1))
     return had is not None and latest != sha256
+
+
+def parts_received(transaction: Transaction, manifest: Row, parts: Sequence[Seen]) -> None:
+    """The files that a manifest names came with it: they are known from now on, and wait for nothing."""
+    feed: str = manifest["feed"]
+    named = (source_file.c.feed == feed, source_file.c.path.in_([part.path for part in parts]))
+    before = transaction.rows(sa.select(source_file).where(*named).order_by(source_file.c.version))
+    known = {(row["path"], row["size"], row["mtime"]) for row in before if row["state"] in _ACCEPTED}
+    versions = {row["path"]: row["version"] for row in before}
+    rows = [
+        {
+            "feed": feed,
+            "path": part.path,
+            "version": versions.get(part.path, 0) + 1,
+            "size": part.size,
+            "mtime": part.mtime,
+            "state": str(FileState.PART),
+            "reason": f"part of {manifest['path']}",
+            "received_at": transaction.now,
+        }
+        for part in parts
+        if (part.path, part.size, part.mtime) not in known
+    ]
+    if rows:
+        transaction.execute(sa.insert(source_file), rows)
+    for row in rows:
+        transaction.audit("file.part", f"file:{feed}:{row['path']}", manifest=manifest["path"], size=row["size"])
+
+
+def released_files(transaction: Transaction, feed: str) -> list[Row]:
+    """Files that were tried and not whole, with the reason; those that are gone from the folder are among them."""
+    chosen = (source_file.c.feed == feed, source_file.c.state == str(FileState.RELEASED))
+    return transaction.rows(sa.select(source_file).where(*chosen).order_by(source_file.c.path))
 
 
 def set_file_state(transaction: Transaction, row: Row, state: FileState, reason: str) -> None:

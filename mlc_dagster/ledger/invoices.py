@@ -12,10 +12,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence, quarantined_row, source_file
 from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, OccurrenceOutcome, move
 
 _LARGEST_IN = 400
+_NAME_CURRENT = Prepared(
+    sa.update(invoice)
+    .where(invoice.c.id == sa.bindparam("key"))
+    .values(occurrence_id=sa.bindparam("occurrence"), changed_at=sa.bindparam("now"))
+)
 
 
 @dataclass(frozen=True)
@@ -111,11 +117,8 @@ def insert_new(transaction: Transaction, file: Row, appearances: Sequence[Appear
     made = transaction.connection.execute(
         sa.insert(invoice_occurrence).returning(invoice_occurrence.c.id, invoice_occurrence.c.invoice_pk), occurrences
     )
-    transaction.connection.execute(
-        sa.update(invoice)
-        .where(invoice.c.id == sa.bindparam("key"))
-        .values(occurrence_id=sa.bindparam("occurrence"), changed_at=now),
-        [{"key": invoice_pk, "occurrence": occurrence} for occurrence, invoice_pk in made],
+    _NAME_CURRENT.run_many(
+        transaction, [{"key": invoice_pk, "occurrence": occurrence, "now": now} for occurrence, invoice_pk in made]
     )
     for a in appearances:
         transaction.audit(
@@ -277,41 +280,6 @@ def file_was_read(
         rows_in_invoices=rows_in_invoices, rows_quarantined=rows_quarantined, invoices=invoices,
         amounts_minor=dict(amounts_minor),
     )  # fmt: skip
-
-
-def window_invoices(
-    transaction: Transaction,
-    window_start: dt.datetime,
-    states: Collection[InvoiceState],
-    *,
-    after: int = 0,
-    limit: int = 500,
-    cured_only: bool = False,
-) -> list[Row]:
-    """A chunk of a window's invoices with the content of their current appearance, by key (``id > after``)."""
-    statement = (
-        sa.select(
-            invoice,
-            invoice_occurrence.c.content,
-            invoice_occurrence.c.readable,
-            invoice_occurrence.c.approved_at,
-            invoice_occurrence.c.problems.label("reading_problems"),
-            source_file.c.path.label("file_path"),
-            invoice_occurrence.c.rows.label("file_rows"),
-        )
-        .join(invoice_occurrence, invoice_occurrence.c.id == invoice.c.occurrence_id)
-        .join(source_file, source_file.c.id == invoice_occurrence.c.file_id)
-        .where(
-            invoice.c.window_start == window_start,
-            invoice.c.state.in_([str(state) for state in states]),
-            invoice.c.id > after,
-        )
-        .order_by(invoice.c.id)
-        .limit(limit)
-    )
-    if cured_only:
-        statement = statement.where(invoice.c.cured_at.is_not(None))
-    return transaction.rows(statement)
 
 
 def parked_invoices(

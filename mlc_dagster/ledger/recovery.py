@@ -5,15 +5,40 @@ Reading and postponing them, and telling which intents lost their sender. How an
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Row, Transaction
-from mlc_dagster.ledger.schema import invoice, submission
+from mlc_dagster.ledger.prepared import Prepared
+from mlc_dagster.ledger.schema import fusion_observation, invoice, submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import WAITING_PHASES, Phase, mark_unknown
 
+_LARGEST_IN = 400
+_WAITS = (
+    sa.select(
+        submission,
+        invoice.c.business_unit,
+        invoice.c.supplier_id,
+        invoice.c.supplier_number,
+        invoice.c.fusion_number,
+        invoice.c.number_key,
+        invoice.c.mapping,
+    )
+    .join(invoice, invoice.c.id == submission.c.invoice_pk)
+    .where(
+        invoice.c.window_start == sa.bindparam("window"),
+        submission.c.phase.in_([sa.literal(phase) for phase in (str(Phase.INTENT), *WAITING_PHASES)]),
+        submission.c.ended_at.is_(None),
+    )
+    .order_by(submission.c.id)
+)
+_WAITING = Prepared(_WAITS)
+"""Made once: asked for twice a second while a window is posted."""
+_WAITING_ONE = Prepared(_WAITS.where(submission.c.id == sa.bindparam("only")))
 _FURTHER = "SUBMIT_UNKNOWN"
 """In ``released_reasons`` with the number of attempts that two people allowed: ``SUBMIT_UNKNOWN(4)``."""
 
@@ -67,25 +92,11 @@ def unknown_attempts(transaction: Transaction, invoice_pk: int) -> int:
 
 def waiting(transaction: Transaction, window_start: dt.datetime, submission_id: int | None = None) -> list[Row]:
     """Attempts of a window's invoices that wait (refused, unknown, or leased to a sender), with the invoice's keys."""
-    only = sa.true() if submission_id is None else submission.c.id == submission_id
-    return transaction.rows(
-        sa.select(
-            submission,
-            invoice.c.business_unit,
-            invoice.c.supplier_id,
-            invoice.c.supplier_number,
-            invoice.c.fusion_number,
-            invoice.c.number_key,
-            invoice.c.mapping,
-        )
-        .join(invoice, invoice.c.id == submission.c.invoice_pk)
-        .where(
-            only,
-            invoice.c.window_start == window_start,
-            submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]),
-            submission.c.ended_at.is_(None),
-        )
-        .order_by(submission.c.id)
+    given = {"window": window_start}
+    return (
+        _WAITING.rows(transaction, given)
+        if submission_id is None
+        else _WAITING_ONE.rows(transaction, given | {"only": submission_id})
     )
 
 
@@ -154,22 +165,48 @@ def unresolved(transaction: Transaction, invoice_pk: int) -> bool:
     return found is not None
 
 
-def belongs_to_another(
-    transaction: Transaction,
-    invoice_pk: int,
-    *,
-    fusion_invoice_id: int,
-    number_key: str,
-    supplier_number: str | None,
-) -> bool:
-    """Whether an invoice of Fusion's is, or by its number may be, another invoice of this ledger than that one."""
-    same_name = sa.and_(invoice.c.number_key == number_key, invoice.c.supplier_number == supplier_number)
-    found = transaction.value(
-        sa.select(invoice.c.id)
-        .where(invoice.c.id != invoice_pk, sa.or_(invoice.c.fusion_invoice_id == fusion_invoice_id, same_name))
-        .limit(1)
+def known_invoices(
+    transaction: Transaction, records: Mapping[int, tuple[str, str | None]], *, but: int | None = None
+) -> set[int]:
+    """InvoiceIds of Fusion's that are, or by their name may be, an invoice of this ledger.
+
+    Args:
+        transaction: read from.
+        records: what Fusion shows: (number's key, supplier's number) by InvoiceId.
+        but: key of an invoice that does not count.
+    """
+    others = sa.true() if but is None else invoice.c.id != but
+    found: set[int] = set()
+    ids = list(records)
+    for start in range(0, len(ids), _LARGEST_IN):
+        part = ids[start : start + _LARGEST_IN]
+        by_id = sa.select(invoice.c.fusion_invoice_id).where(others, invoice.c.fusion_invoice_id.in_(part))
+        found.update(row["fusion_invoice_id"] for row in transaction.rows(by_id))
+        left = {key: records[key] for key in part if key not in found}
+        if not left:
+            continue
+        by_name = sa.select(invoice.c.number_key, invoice.c.supplier_number).where(
+            others, invoice.c.number_key.in_(sorted({number for number, _ in left.values()}))
+        )
+        names = {(row["number_key"], row["supplier_number"]) for row in transaction.rows(by_name)}
+        found.update(key for key, name in left.items() if name in names)
+    return found
+
+
+def unsettled_in_group(transaction: Transaction, invoice_pk: int, pod: str, invoice_group: str) -> list[Row]:
+    """Attempts at other invoices in a group of which it is not known what they created: open, or given up."""
+    return transaction.rows(
+        sa.select(submission)
+        .where(
+            submission.c.invoice_pk != invoice_pk,
+            submission.c.pod == pod,
+            submission.c.invoice_group == invoice_group,
+            submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]),
+            # Ended as REFUSED: looked for and absent, and sent again since.
+            sa.or_(submission.c.ended_at.is_(None), submission.c.phase == str(Phase.UNKNOWN)),
+        )
+        .order_by(submission.c.id)
     )
-    return found is not None
 
 
 def reopen(transaction: Transaction, invoice_pk: int, *, by: str) -> bool:
@@ -178,20 +215,80 @@ def reopen(transaction: Transaction, invoice_pk: int, *, by: str) -> bool:
     The frozen bytes stay; both proofs of absence must be given anew. False when it is not parked for that.
     """
     last = last_attempt(transaction, invoice_pk)
-    if last is None:
-        return False
+    return last is not None and _reopen(transaction, invoice_pk, last["id"], InvoiceState.PARKED, by=by)
+
+
+def reopen_gone(transaction: Transaction, invoice_pk: int, submission_id: int, approval: Approval) -> bool:
+    """Two people want an invoice posted again that Fusion no longer shows: what created it is looked for once more.
+
+    For ``unsettled.allow_repost`` alone. What was done to the invoice that is gone, and seen of it, says nothing of the
+    one that will be created; the attempt keeps the InvoiceId that it had.
+    """
+    undone: dict[str, Any] = dict.fromkeys(("fusion_invoice_id", "differences", "after_create_done", "attachment_done"))
+    gone = InvoiceState.MISSING_IN_FUSION
+    reopened = _reopen(transaction, invoice_pk, submission_id, gone, by=approval.by, approval=approval, **undone)
+    if reopened:
+        transaction.execute(sa.delete(fusion_observation).where(fusion_observation.c.invoice_pk == invoice_pk))
+    return reopened
+
+
+def refused_unseen(transaction: Transaction, pod: str) -> list[Row]:
+    """Parked invoices that Fusion refused while nothing of their business unit was visible: key and business unit."""
+    later = submission.alias("later")
+    return transaction.rows(
+        sa.select(invoice.c.id, invoice.c.business_unit)
+        .join(submission, submission.c.invoice_pk == invoice.c.id)
+        .where(
+            invoice.c.state == str(InvoiceState.PARKED),
+            invoice.c.reason.like("FUSION_REJECTED%"),
+            invoice.c.cured_at.is_(None),
+            submission.c.pod == pod,
+            submission.c.phase == str(Phase.UNKNOWN),
+            submission.c.ended_at.is_not(None),
+            # What a newer appearance has replaced is not sent again.
+            submission.c.occurrence_id.is_not_distinct_from(invoice.c.occurrence_id),
+            ~sa.exists().where(later.c.invoice_pk == invoice.c.id, later.c.attempt > submission.c.attempt),
+        )
+        .order_by(invoice.c.id)
+    )
+
+
+def reopen_refused(transaction: Transaction, invoice_pk: int, *, by: str) -> bool:
+    """One of ``refused_unseen`` can be looked for now: when it is absent nothing was stored, and it is sent again.
+
+    False when it is no longer parked.
+    """
+    last = last_attempt(transaction, invoice_pk)
+    return last is not None and _reopen(
+        transaction, invoice_pk, last["id"], InvoiceState.PARKED, by=by, phase=Phase.REFUSED
+    )
+
+
+def _reopen(
+    transaction: Transaction,
+    invoice_pk: int,
+    submission_id: int,
+    expected: InvoiceState,
+    *,
+    by: str,
+    phase: Phase = Phase.UNKNOWN,
+    approval: Approval | None = None,
+    **columns: Any,
+) -> bool:
     moved = move(
         transaction,
         invoice_pk,
         InvoiceState.UNKNOWN,
-        expected=(InvoiceState.PARKED,),
+        expected=(expected,),
         event="submission.reopened",
-        detail={"by": by, "submission": last["id"]},
+        detail={"by": by, "submission": submission_id},
+        approval=approval,
+        **columns,
     )
     if moved:
         transaction.execute(
             sa.update(submission)
-            .where(submission.c.id == last["id"])
-            .values(phase=str(Phase.UNKNOWN), ended_at=None, absences=0, not_before=transaction.now)
+            .where(submission.c.id == submission_id)
+            .values(phase=str(phase), ended_at=None, absences=0, not_before=transaction.now)
         )
     return moved

@@ -15,7 +15,9 @@ from mlc_dagster.ledger.schema import invoice, invoice_occurrence
 from mlc_dagster.ledger.states import InvoiceState
 
 AFTER_ABANDON = "REVISION_AFTER_ABANDON"
-RELEASABLE = frozenset({"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED", AFTER_ABANDON})
+RELEASABLE = frozenset(
+    {"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED", "POSTED_BEFORE_RESTORE", AFTER_ABANDON}
+)
 """Holds that a person may overrule. An exact duplicate is none: Fusion's number has one owner."""
 
 

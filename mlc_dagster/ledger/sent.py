@@ -7,15 +7,16 @@ in Fusion is what was sent, so that appearance counts again and the newer one is
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Transaction
+from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence
 from mlc_dagster.ledger.states import OccurrenceOutcome
 
-_CURRENT = sa.select(invoice.c.occurrence_id).where(invoice.c.id == sa.bindparam("key"))
+_CURRENT = Prepared(sa.select(invoice.c.occurrence_id).where(invoice.c.id == sa.bindparam("key")))
 
 
 def keep_sent(transaction: Transaction, invoice_pk: int, occurrence_id: int | None) -> None:
     """Make the appearance that was sent the current one again; the one in its place is PARKED(REVISION_AFTER_POST)."""
-    current = transaction.value(_CURRENT, {"key": invoice_pk})
+    current = _CURRENT.value(transaction, {"key": invoice_pk})
     if occurrence_id is None or current == occurrence_id:
         return
     sent = transaction.row(sa.select(invoice_occurrence).where(invoice_occurrence.c.id == occurrence_id))

@@ -11,7 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Transaction
+from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice
 
 
@@ -55,7 +57,7 @@ class OccurrenceOutcome(StrEnum):
 S = InvoiceState
 
 CREATED_STATES = frozenset({S.CREATED, S.CONFIRMED, S.MISSING_IN_FUSION, S.VOIDED_IN_FUSION})
-"""States after evidence of creation: never back to a sending state."""
+"""States after evidence of creation: never back to a sending state; see also ``BY_TWO_PEOPLE``."""
 IN_FLIGHT_STATES = frozenset({S.SENDING, S.UNKNOWN})
 OPEN_STATES = frozenset({S.RECEIVED, S.VALIDATED, S.SENDING, S.UNKNOWN})
 """States from which a run still has something to do by itself."""
@@ -77,6 +79,9 @@ STEPS: Mapping[InvoiceState, frozenset[InvoiceState]] = {
     S.VOIDED_IN_FUSION: frozenset({S.VOIDED_IN_FUSION, S.MISSING_IN_FUSION}),
 }
 
+BY_TWO_PEOPLE: Mapping[InvoiceState, frozenset[InvoiceState]] = {S.MISSING_IN_FUSION: frozenset({S.UNKNOWN})}
+"""What no run does: two people have an invoice posted again that is gone from Fusion (``unsettled.allow_repost``)."""
+
 
 class IllegalStep(Exception):
     """A state change that the life cycle does not allow; nothing was written."""
@@ -89,10 +94,10 @@ class IllegalStep(Exception):
 
 
 @lru_cache(maxsize=256)
-def _step(expected: tuple[InvoiceState, ...], columns: tuple[str, ...]) -> sa.Update:
+def _step(expected: tuple[InvoiceState, ...], columns: tuple[str, ...]) -> Prepared:
     """Made once for each kind of step: building the statement would cost more than running it."""
     states: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{state}'", sa.Text()) for state in expected]
-    return (
+    return Prepared(
         sa.update(invoice)
         .where(invoice.c.id == sa.bindparam("key"), invoice.c.state.in_(states))
         .values({name: sa.bindparam(f"new_{name}") for name in columns})
@@ -108,6 +113,7 @@ def move(
     reason: str | None = None,
     event: str,
     detail: Mapping[str, Any] | None = None,
+    approval: Approval | None = None,
     **columns: Any,
 ) -> bool:
     """Take one invoice to ``target`` when it is in one of ``expected``, and write the audit event.
@@ -120,6 +126,7 @@ def move(
         reason: reason code, for PARKED and REJECTED.
         event: kind of the audit event.
         detail: what the event says besides the states.
+        approval: of two people, who may take the steps of ``BY_TWO_PEOPLE`` as well.
         **columns: further columns of the invoice set in the same statement.
 
     Returns:
@@ -130,14 +137,14 @@ def move(
     """
     allowed = tuple(expected)
     for state in allowed:
-        if target not in STEPS[state]:
+        if target not in STEPS[state] and (approval is None or target not in BY_TWO_PEOPLE.get(state, ())):
             raise IllegalStep(invoice_pk, state, target)
     # Parked again: whatever was cured before, this cause is not.
     parked = {"parked_at": transaction.now if target is S.PARKED else None, "cured_at": None}
     problems = {} if target is S.PARKED or "problems" in columns else {"problems": None}
     values = {"reason": reason, **parked, **problems, **columns, "state": str(target), "changed_at": transaction.now}
     given = {f"new_{name}": value for name, value in values.items()}
-    if transaction.execute(_step(allowed, tuple(values)), {"key": invoice_pk, **given}).rowcount != 1:
+    if _step(allowed, tuple(values)).run(transaction, {"key": invoice_pk, **given}) != 1:
         return False
     said = {"state": str(target), **({"reason": reason} if reason else {}), **(detail or {})}
     transaction.audit(event, f"invoice:{invoice_pk}", **said)

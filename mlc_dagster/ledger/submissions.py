@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger.attempt_statements import ATTEMPT, CREATED, INTENT, THIS_NUMBER
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import fusion_claim, invoice, submission
 from mlc_dagster.ledger.sent import keep_sent
@@ -44,21 +45,7 @@ MOST_UNKNOWN = 8
 """With so many unknown outcomes something is wrong with Fusion or the way to it: no new invoice is begun."""
 WAITING_PHASES = (str(Phase.REFUSED), str(Phase.UNKNOWN))
 _CLAIM_GIVEN_UP = (Phase.RELEASED, Phase.FOREIGN, Phase.REJECTED)
-
-
-# Two for each invoice that is posted: made once, since building them costs more than running them.
-_LAST_ATTEMPT = sa.select(sa.func.max(submission.c.attempt)).where(submission.c.invoice_pk == sa.bindparam("key"))
-_ATTEMPT = sa.select(
-    submission.c.invoice_pk, submission.c.attempt, submission.c.phase, submission.c.pod, submission.c.occurrence_id
-).where(submission.c.id == sa.bindparam("key"))
-_CREATED = (
-    sa.update(submission)
-    .where(submission.c.id == sa.bindparam("key"))
-    .values(
-        phase=str(Phase.CREATED), fusion_invoice_id=sa.bindparam("invoice"), http_status=sa.bindparam("answered"),
-        ended_at=sa.bindparam("at"),
-    )
-)  # fmt: skip
+_NOT_CREATED = tuple(state for state in InvoiceState if state not in CREATED_STATES)
 
 
 @dataclass(frozen=True)
@@ -102,14 +89,9 @@ def claim(
         The intent; ``TakenBy`` when another invoice holds the number; None when the invoice is no longer VALIDATED.
     """
     row = {"pod": pod, "supplier_id": supplier_id, "number_key": number_key, "invoice_pk": invoice_pk}
-    this_number = (
-        fusion_claim.c.pod == pod,
-        fusion_claim.c.supplier_id == supplier_id,
-        fusion_claim.c.number_key == number_key,
-    )
     # Its holder may give the number back between our insert and our look: then it is free after all.
     while not (claimed := transaction.insert_ignoring(fusion_claim, row)):
-        holder = transaction.value(sa.select(fusion_claim.c.invoice_pk).where(*this_number))
+        holder = transaction.value(sa.select(fusion_claim.c.invoice_pk).where(THIS_NUMBER), row)
         if holder == invoice_pk:
             break
         if holder is not None:
@@ -126,7 +108,7 @@ def claim(
     if not moved:
         if claimed:
             # Nobody will post under this claim; kept, it would close the number to everybody for ever.
-            transaction.execute(sa.delete(fusion_claim).where(*this_number))
+            transaction.execute(sa.delete(fusion_claim).where(THIS_NUMBER), row)
         return None
     return _write_intent(
         transaction, invoice_pk, body, owner=owner, fence=fence, lease=lease,
@@ -145,23 +127,24 @@ def _write_intent(
     lease: dt.timedelta,
     **values: Any,
 ) -> Intent:
-    last = transaction.value(_LAST_ATTEMPT, {"key": invoice_pk})
-    attempt = (last or 0) + 1
     until = transaction.now + lease
-    key = transaction.insert(
-        submission,
-        invoice_pk=invoice_pk,
-        attempt=attempt,
-        body=body,
-        body_sha256=hashlib.sha256(body).hexdigest(),
-        phase=str(Phase.INTENT),
-        owner=owner,
-        fence=fence,
-        lease_until=until,
-        created_at=transaction.now,
-        **values,
+    written = INTENT.row(
+        transaction,
+        {
+            "invoice_pk": invoice_pk,
+            "of": invoice_pk,
+            "phase": str(Phase.INTENT),
+            "body": body,
+            "body_sha256": hashlib.sha256(body).hexdigest(),
+            "owner": owner,
+            "fence": fence,
+            "lease_until": until,
+            "created_at": transaction.now,
+            **values,
+        },
     )
-    return Intent(key, invoice_pk, attempt, body, until)
+    assert written is not None  # noqa: S101 - RETURNING names the row that was inserted
+    return Intent(written["id"], invoice_pk, written["attempt"], body, until)
 
 
 def claim_again(
@@ -228,17 +211,20 @@ def mark_created(
     evidence: str,
 ) -> None:
     """Fusion holds the invoice under ``fusion_invoice_id``. Evidence counts whenever it comes, even after the lease."""
-    row = transaction.row(_ATTEMPT, {"key": submission_id})
+    row = ATTEMPT.row(transaction, {"key": submission_id})
     assert row is not None  # noqa: S101 - rows are never deleted
-    ended = {"key": submission_id, "invoice": fusion_invoice_id, "answered": http_status, "at": transaction.now}
-    transaction.execute(_CREATED, ended)
+    ended = {
+        "key": submission_id, "ended_as": str(Phase.CREATED), "invoice": fusion_invoice_id, "answered": http_status,
+        "now": transaction.now,
+    }  # fmt: skip
+    CREATED.run(transaction, ended)
     evident = {"invoice_id": fusion_invoice_id, "status": http_status, "evidence": evidence, "attempt": row["attempt"]}
     # A late answer may find the invoice parked, released or in a further attempt: what was created stays created.
     moved = move(
         transaction,
         row["invoice_pk"],
         InvoiceState.CREATED,
-        expected=[state for state in InvoiceState if state not in CREATED_STATES],
+        expected=_NOT_CREATED,
         event="submission.created",
         detail=evident,
         fusion_invoice_id=fusion_invoice_id,

@@ -70,6 +70,7 @@ def mark_posted(
     fusion_invoice_id: int,
     foreign: Mapping[str, Sequence[str | None]],
     compared: Mapping[str, str | None],
+    changed: Mapping[str, Sequence[str | None]] | None = None,
     approval: Approval,
 ) -> InvoiceState:
     """Fusion's invoice is what was meant: CREATED when we created it, ALREADY_IN_FUSION when somebody else entered it.
@@ -82,6 +83,7 @@ def mark_posted(
         foreign: what shows that it is not our request's doing, field to [ours, found]; empty when it is. What others
             entered is never acted on.
         compared: the values that were equal, by field.
+        changed: what people in Fusion have changed since it was created, field to [sent, found].
         approval: of two people.
 
     Raises:
@@ -106,12 +108,13 @@ def mark_posted(
         _mark_foreign(transaction, invoice_pk, attempt, fusion_invoice_id, foreign)
     else:
         target = InvoiceState.CREATED
+        found = "bears our user, source and group, and was changed since" if changed else "equal to what was sent"
         submissions.mark_created(
             transaction,
             attempt["id"],
             fusion_invoice_id=fusion_invoice_id,
             http_status=None,
-            evidence="marked as posted by two people; read by its InvoiceId and equal to what was sent",
+            evidence=f"marked as posted by two people; read by its InvoiceId and {found}",
         )
     approval.record(
         transaction,
@@ -122,6 +125,7 @@ def mark_posted(
         attempt=attempt["attempt"],
         compared=dict(compared),
         differs_from_ours={name: list(pair) for name, pair in foreign.items()},
+        **({"changed_in_fusion": {name: list(pair) for name, pair in changed.items()}} if changed else {}),
     )
     return target
 
@@ -156,26 +160,43 @@ def _mark_foreign(
 
 
 def attempts_to_repeat(transaction: Transaction, invoice_pk: int) -> list[Row]:
-    """What was sent of an invoice that was given up as unknown, latest first: none of it may be in Fusion.
+    """What was sent of an invoice that was given up as unknown, or that is gone from Fusion: none of it may be there.
+
+    First the attempt that would be repeated: what created the invoice that is gone, else the latest; then the others,
+    latest first.
 
     Raises:
-        NotUnsettled: it is not parked for that, nothing was sent, or a newer appearance stands in its place.
+        NotUnsettled: it is neither, nothing was sent, its bytes are erased, or a newer appearance stands in its place.
     """
     row = _row(transaction, invoice_pk)
-    attempts = recovery.attempts_of(transaction, [invoice_pk])
-    if row is None or row["state"] != InvoiceState.PARKED or row["reason"] != _BECAUSE_UNKNOWN or not attempts:
-        raise NotUnsettled(invoice_pk, "posting it once more", _found(row), f"PARKED ({_BECAUSE_UNKNOWN})")
-    if attempts[-1]["occurrence_id"] not in (None, row["occurrence_id"]):
+    attempts = recovery.attempts_of(transaction, [invoice_pk])[::-1]
+    gone = row is not None and row["state"] == InvoiceState.MISSING_IN_FUSION
+    given_up = row is not None and (row["state"], row["reason"]) == (InvoiceState.PARKED, _BECAUSE_UNKNOWN)
+    if row is None or not (gone or given_up) or not attempts:
+        needed = f"PARKED ({_BECAUSE_UNKNOWN}) or {InvoiceState.MISSING_IN_FUSION}"
+        if row is not None and row["state"] == InvoiceState.VOIDED_IN_FUSION:
+            needed = (
+                "that it is gone: Fusion keeps the number of a cancelled invoice and takes no second one under it. "
+                "Have it sent under a number of its own"
+            )
+        raise NotUnsettled(invoice_pk, "posting it once more", _found(row), needed)
+    if gone:
+        attempts.sort(key=lambda each: each["fusion_invoice_id"] != row["fusion_invoice_id"])
+    if attempts[0]["occurrence_id"] not in (None, row["occurrence_id"]):
         needed = "that what was sent is what it stands for; a newer appearance has taken its place"
         raise NotUnsettled(invoice_pk, "posting it once more", _found(row), needed)
-    return attempts[::-1]
+    if not attempts[0]["body"]:
+        needed = "the bytes that were sent, which the retention rules have erased; enter it in Fusion"
+        raise NotUnsettled(invoice_pk, "posting it once more", _found(row), needed)
+    return [each for each in attempts if each["body"]]
 
 
 def allow_repost(transaction: Transaction, invoice_pk: int, *, looked_up: Mapping[str, str], approval: Approval) -> int:
     """One further attempt is allowed, however many there were; the number that it may have.
 
     Nothing is sent here: the outcome is unknown again, so that the next run of its window proves twice that Fusion does
-    not have the invoice before it sends the frozen bytes.
+    not have the invoice before it sends the frozen bytes. What is gone from Fusion leaves the states after creation by
+    this step alone.
 
     Args:
         transaction: the change and its events are part of it.
@@ -187,15 +208,18 @@ def allow_repost(transaction: Transaction, invoice_pk: int, *, looked_up: Mappin
         NotUnsettled: see ``attempts_to_repeat``.
     """
     row = _row(transaction, invoice_pk, lock=True)
-    last = attempts_to_repeat(transaction, invoice_pk)[0]
+    repeated = attempts_to_repeat(transaction, invoice_pk)[0]
     assert row is not None  # noqa: S101 - its attempts were found
-    recovery.reopen(transaction, invoice_pk, by=approval.by)
+    if row["state"] == InvoiceState.MISSING_IN_FUSION:
+        recovery.reopen_gone(transaction, invoice_pk, repeated["id"], approval)
+    else:
+        recovery.reopen(transaction, invoice_pk, by=approval.by)
     allowed = recovery.allow_attempt(transaction, invoice_pk)
     approval.record(
         transaction,
         "invoice.repost_allowed",
         f"invoice:{invoice_pk}",
-        before=_standing(row) | {"attempts": last["attempt"]},
+        before=_standing(row) | {"attempts": repeated["attempt"]},
         after={"state": str(InvoiceState.UNKNOWN), "reason": None, "attempts_with_unknown_outcome_allowed": allowed},
         looked_up=dict(looked_up),
     )

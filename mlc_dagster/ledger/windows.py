@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
+from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.process import process_is_gone
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence, ledger_setting, poll_window, submission, window_run
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
@@ -23,6 +24,11 @@ KEY_FORMAT = "%Y-%m-%d-%H:%M"
 
 _LOST_REQUEST = dt.timedelta(minutes=15)
 _LONGEST_BACKOFF = dt.timedelta(minutes=15)
+_FENCE = Prepared(
+    sa.select(poll_window.c.fence).where(
+        poll_window.c.feed == sa.bindparam("of"), poll_window.c.window_start == sa.bindparam("start")
+    )
+)
 
 
 class GenerationKind(StrEnum):
@@ -295,10 +301,7 @@ def renew_window(transaction: Transaction, feed: str, start: dt.datetime, owner:
 
 def window_held(transaction: Transaction, feed: str, start: dt.datetime, fence: int) -> bool:
     """True while nobody has taken the window since ``take_window`` gave out this fence."""
-    found = transaction.value(
-        sa.select(poll_window.c.fence).where(poll_window.c.feed == feed, poll_window.c.window_start == start)
-    )
-    return found == fence
+    return _FENCE.value(transaction, {"of": feed, "start": start}) == fence
 
 
 def release_window(transaction: Transaction, feed: str, start: dt.datetime, owner: str) -> None:

@@ -7,11 +7,12 @@ does not take its neighbours with it: they are run again, each in a savepoint. `
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self, TypeVar
 
-from sqlalchemy.exc import OperationalError
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from mlc_dagster.ledger.database import Ledger, Transaction
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 Change = Callable[[Transaction], Any]
 
 _LARGEST_GROUP = 256
+_IDLE = 2.0
+"""Seconds."""
 _TRIES = 5
 _TRY_AGAIN = ("40001", "40P01")
 """PostgreSQL's serialization failure and deadlock: nothing was written, and the same changes will pass."""
@@ -38,6 +41,8 @@ class LedgerWriter:
         self._ledger = ledger
         self._changes: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
+        self._connection: sa.Connection | None = None
+        """Kept from commit to commit: fetching one and giving it back costs as much as a change."""
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self.commits = 0
 
@@ -62,12 +67,17 @@ class LedgerWriter:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._changes.put((change, future, loop))
-        # A cancelled waiter must not leave the caller unaware of what was committed.
-        return await asyncio.shield(future)
+        return await future
 
     def _run(self) -> None:
+        try:
+            self._commit_all()
+        finally:
+            self._disconnect()
+
+    def _commit_all(self) -> None:
         while True:
-            first = self._changes.get()
+            first = self._next()
             if first is None:
                 return
             group = [first]
@@ -85,18 +95,37 @@ class LedgerWriter:
             if stop:
                 return
 
+    def _next(self) -> _Waiting | None:
+        """The next change; after a while without one the connection goes back, to be tried before it is used again."""
+        if self._connection is not None:
+            with suppress(queue.Empty):
+                return self._changes.get(timeout=_IDLE)
+            self._disconnect()
+        return self._changes.get()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
     def _commit(self, group: list[_Waiting]) -> None:
         ended = self._write(group)
-        for (_, future, loop), (result, error) in zip(group, ended, strict=True):
+        # One call into the loop for all of them: each wakes it.
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Ended]]] = {}
+        for (_, future, loop), outcome in zip(group, ended, strict=True):
+            by_loop.setdefault(loop, []).append((future, outcome))
+        for loop, outcomes in by_loop.items():
             # A loop that was closed has nobody waiting in it; the others must still hear.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_end, future, result, error)
+                loop.call_soon_threadsafe(_end, outcomes)
 
     def _write(self, group: list[_Waiting]) -> list[_Ended]:
         for attempt in range(1, _TRIES + 1):
             try:
                 ended = self._together(group) or self._apart(group)
             except Exception as error:  # noqa: BLE001 - handed to the tasks: nobody's change is durable
+                # Whatever it was, the next commit begins on a connection that is known to be good.
+                self._disconnect()
                 if attempt == _TRIES or getattr(getattr(error, "orig", None), "sqlstate", None) not in _TRY_AGAIN:
                     return [(None, error)] * len(group)
             else:
@@ -104,16 +133,34 @@ class LedgerWriter:
                 return ended
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def _transaction(self) -> Generator[Transaction]:
+        with ExitStack() as stack:
+            kept = self._connection
+            try:
+                transaction = stack.enter_context(self._ledger.transaction_on(kept or self._connect()))
+            except DBAPIError as error:
+                if kept is None or not error.connection_invalidated:
+                    raise
+                # Lost since the last commit: nothing of this one was written yet.
+                self._disconnect()
+                transaction = stack.enter_context(self._ledger.transaction_on(self._connect()))
+            yield transaction
+
+    def _connect(self) -> sa.Connection:
+        self._connection = self._ledger.engine.connect()
+        return self._connection
+
     def _together(self, group: list[_Waiting]) -> list[_Ended] | None:
         """All of them without savepoints, which cost as much as a change; None, and nothing written, when one fails."""
         try:
-            with self._ledger.transaction() as transaction:
+            with self._transaction() as transaction:
                 return [(_run_bare(transaction, change), None) for change, _, _ in group]
         except _ChangeFailed:
             return None
 
     def _apart(self, group: list[_Waiting]) -> list[_Ended]:
-        with self._ledger.transaction() as transaction:
+        with self._transaction() as transaction:
             return [_run_one(transaction, change) for change, _, _ in group]
 
 
@@ -141,10 +188,11 @@ def _run_one(transaction: Transaction, change: Change) -> _Ended:
         return None, error
 
 
-def _end(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
-    if future.cancelled():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+def _end(outcomes: "list[tuple[asyncio.Future[Any], _Ended]]") -> None:
+    for future, (result, error) in outcomes:
+        if future.cancelled():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

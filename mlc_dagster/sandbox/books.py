@@ -34,6 +34,8 @@ class RequestEntry:
     in_flight: int
     """Requests in the server when this one arrived, this one included."""
     faults: tuple[str, ...] = ()
+    number: str = ""
+    """The InvoiceNumber of a POST of an invoice that arrived whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,7 @@ class Books:
     def _write_requests(self) -> None:
         if self._database is None or not self._unwritten:
             return
-        rows = [(entry.started.isoformat(), *list(asdict(entry).values())[1:-1]) for entry in self._unwritten]
+        rows = [(entry.started.isoformat(), *list(asdict(entry).values())[1:8]) for entry in self._unwritten]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._database.execute("COMMIT")

@@ -65,6 +65,8 @@ class StampliSettings(Model):
     settle_seconds: Seconds = 30.0
     max_file_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
     zero_byte_grace: Seconds = 600.0
+    tell_waiting_after: Seconds = 3600.0
+    """After so many seconds a file that still waits, for its marker, its manifest or its own end, is told to people."""
     after_read: Literal["leave", "archive", "delete"] = "leave"
     archive_directory: str = "archive"
     attachments: Literal["none", "document_file"] = "none"

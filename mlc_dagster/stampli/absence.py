@@ -17,6 +17,7 @@ from mlc_dagster.fusion.invoices import (
     Found,
     any_invoice,
     find_by_amount,
+    find_by_group,
     find_by_number,
     find_by_supplier,
     observe,
@@ -96,8 +97,22 @@ class AbsenceProver:
         """
         control, known_before = await self._control(sought.business_unit)
         found = await find_by_amount(self._client, sought.invoice_date, amount, control)
+        return self._of_unit(sought, found, lost=known_before or control is not None)
+
+    async def look_up_group(self, sought: Sought, invoice_group: str) -> Finding:
+        """All invoices of the same business unit in a group, whatever became of number, supplier, date and amount.
+
+        Raises:
+            BusinessRefusal: this Fusion takes no question by group.
+            FusionError: Fusion cannot be read.
+        """
+        control, known_before = await self._control(sought.business_unit)
+        found = await find_by_group(self._client, invoice_group, control)
+        return self._of_unit(sought, found, lost=known_before or control is not None)
+
+    @staticmethod
+    def _of_unit(sought: Sought, found: Found, *, lost: bool) -> Finding:
         if not found.control_seen:
-            lost = known_before or control is not None
             return Finding(Presence.UNPROVEN if lost else Presence.NOTHING_VISIBLE)
         rows = tuple(row for row in found.rows if row.business_unit in (sought.business_unit, None))
         return Finding(Presence.PRESENT if rows else Presence.ABSENT, rows)

@@ -14,7 +14,7 @@ import msgspec
 
 from mlc_dagster.money import minor_units
 from mlc_dagster.stampli.cells import CellFault, Convert, decimal_converter, money_converter
-from mlc_dagster.stampli.columns import LINE_ARGUMENTS, Header, Slot
+from mlc_dagster.stampli.columns import LINE_ARGUMENTS, NOT_IN_MODEL, Header, Slot
 from mlc_dagster.stampli.model import Invoice, InvoiceLine, content_json
 from mlc_dagster.stampli.parsed import ParsedInvoice
 from mlc_dagster.stampli.profile import Profile
@@ -23,7 +23,6 @@ from mlc_dagster.stampli.rows import Block
 
 _DIMENSIONS = LINE_ARGUMENTS.index("dimensions")
 _CUSTOM = LINE_ARGUMENTS.index("custom")
-_NOT_IN_MODEL = frozenset({"company_name", "invoice_id"})
 _PLANS = 512
 """Plans kept; a file of garbage must not fill the memory with currencies."""
 
@@ -36,16 +35,13 @@ class Piece(msgspec.Struct):
     lines: list[int]
     """Line number of each row."""
     rows: list[list[str]]
-    ready: list[InvoiceLine | None]
-    """The line of each row as ``columnar`` read it; None, or too few of them: not read yet."""
     printable: bool
     """No cell holds a control or invisible character."""
 
-    def extend(self, block: Block, ready: list[InvoiceLine | None], start: int, end: int) -> None:
+    def extend(self, block: Block, start: int, end: int) -> None:
         """Add rows ``start`` to ``end`` of a block."""
         self.lines.extend(block.lines[start:end])
         self.rows.extend(block.rows[start:end])
-        self.ready.extend(ready[start:end])
         self.printable = self.printable and block.printable
 
 
@@ -91,7 +87,7 @@ class Assembler:
         if self._nulls:
             nulls = self._nulls
             rows = [["" if cell in nulls else cell for cell in row] for row in piece.rows]
-            piece = Piece(piece.lines, rows, [], printable=piece.printable)
+            piece = Piece(piece.lines, rows, printable=piece.printable)
         first = piece.rows[0]
         currency = first[self._currency]
         plan = self._plans.get((currency, piece.printable)) or self._new_plan(currency, printable=piece.printable)
@@ -104,7 +100,7 @@ class Assembler:
         self._convert(plan.header, first, values, piece.lines[0], problems)
         if plan.header_custom:
             values["custom"] = self._named(plan.header_custom, first, piece.lines[0], problems)
-        lines = _ready(piece) or self._lines(plan, piece, problems)
+        lines = self._lines(plan, piece, problems)
         if problems:
             invoice, content = None, self._raw_content(piece.rows)
         else:
@@ -145,7 +141,7 @@ class Assembler:
         for slot in self._header.header:
             if slot.target == "custom":
                 plan.header_custom.append(step(slot, slot.field))
-            elif slot.field not in _NOT_IN_MODEL:
+            elif slot.field not in NOT_IN_MODEL:
                 plan.header.append(step(slot, slot.field))
         for slot in self._header.line:
             if slot.target == "field":
@@ -244,12 +240,3 @@ class Assembler:
         used = [(position, f"{slot.target}.{slot.field}") for position, slot in self._slots.items()]
         encoded = sorted(_RAW.encode({name: cells[at] for at, name in used if cells[at]}) for cells in rows)
         return b'{"rows":[' + b",".join(encoded) + b"]}"
-
-
-def _ready(piece: Piece) -> tuple[InvoiceLine, ...] | None:
-    """The lines that ``columnar`` has read, when it has read all of them."""
-    lines = [line for line in piece.ready if line is not None]
-    numbers = [line.number for line in lines]
-    if len(lines) < len(piece.rows) or sorted(set(numbers)) != numbers:
-        return None
-    return tuple(lines)

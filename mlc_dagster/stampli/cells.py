@@ -9,6 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from mlc_dagster.stampli.profile import Column, ValueRules
@@ -22,7 +23,7 @@ SCALE = 12
 """Decimals of a quantity, price or rate."""
 
 _REMEMBERED = 4096
-"""Values that a column keeps converted; dates, numbers of lines and words repeat in a file."""
+"""Values kept converted, for a kind of value or a column; dates, numbers of lines and words repeat in files."""
 
 # Line ends and tabs are text; other control characters, surrogates and the like are not.
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -75,13 +76,13 @@ def converter(column: Column, rules: ValueRules, *, printable: bool) -> Convert 
         case "code":
             return code_converter(printable=printable)
         case "integer":
-            return _remembering(_integer)
+            return _INTEGERS
         case "decimal":
-            return _remembering(decimal_converter(rules))
+            return _numbers(rules.decimal_mark)
         case "date":
-            return _remembering(_date_converter(rules.date))
+            return _dates(rules.date)
         case "timestamp":
-            return _remembering(_timestamp)
+            return _TIMESTAMPS
         case "enum":
             return _remembering(_enum(column.values or {}, keep=column.other == "keep"))
 
@@ -122,6 +123,17 @@ def _enum(words: dict[str, str], *, keep: bool) -> Convert:
     return convert
 
 
+@lru_cache(maxsize=16)
+def _dates(layout: str) -> Convert:
+    """One memory for all columns and files: the dates of a day's invoices are few."""
+    return _remembering(_date_converter(layout))
+
+
+@lru_cache(maxsize=2)
+def _numbers(mark: Literal[".", ","]) -> Convert:
+    return _remembering(decimal_converter(ValueRules(decimal_mark=mark)))
+
+
 def _date_converter(layout: str) -> Convert:
     pattern = re.escape(layout)
     for part, digits, name in (("YYYY", 4, "year"), ("MM", 2, "month"), ("DD", 2, "day")):
@@ -150,10 +162,25 @@ def _timestamp(cell: str) -> dt.datetime:
         raise CellFault("FIELD_INVALID", f"there is no such instant; {remedy}") from None
 
 
+_INTEGERS = _remembering(_integer)
+_TIMESTAMPS = _remembering(_timestamp)
+
+
+def number_pattern(rules: ValueRules) -> str:
+    """What a number looks like."""
+    return rf"-?[0-9]{{1,{INTEGER_DIGITS}}}(?:{re.escape(rules.decimal_mark)}[0-9]{{1,{SCALE}}})?"
+
+
+def amount_pattern(rules: ValueRules, minor_units: int) -> str:
+    """What an amount with exactly the decimals of its currency looks like."""
+    fraction = rf"{re.escape(rules.decimal_mark)}[0-9]{{{minor_units}}}" if minor_units else ""
+    return rf"-?[0-9]{{1,{INTEGER_DIGITS}}}{fraction}"
+
+
 def decimal_converter(rules: ValueRules) -> Convert:
     """For quantities, prices and rates; trailing zeros are dropped, so that 5.50 and 5.5 are the same content."""
     mark = rules.decimal_mark
-    pattern = re.compile(rf"-?[0-9]{{1,{INTEGER_DIGITS}}}(?:{re.escape(mark)}[0-9]{{1,{SCALE}}})?")
+    pattern = re.compile(number_pattern(rules))
 
     def convert(cell: str) -> Decimal:
         if pattern.fullmatch(cell) is None:
@@ -171,14 +198,10 @@ def money_converter(rules: ValueRules, minor_units: int, currency: str) -> Conve
     Excess decimals are refused, never rounded: 1.005 USD is a fault of the sender.
     """
     mark = rules.decimal_mark
-    decimals = rf"{re.escape(mark)}[0-9]{{1,{SCALE}}}"
-    number = re.compile(rf"-?[0-9]{{1,{INTEGER_DIGITS}}}(?:{decimals})?")
-    exact = re.compile(
-        rf"-?[0-9]{{1,{INTEGER_DIGITS}}}{re.escape(mark)}[0-9]{{{minor_units}}}" if minor_units else "(?!)"
-    )
+    number = re.compile(number_pattern(rules))
     dot, accept_zeros = mark == ".", rules.excess_zeros == "accept"
 
-    is_exact = exact.fullmatch
+    is_exact = re.compile(amount_pattern(rules, minor_units)).fullmatch
 
     def convert(cell: str) -> Decimal:
         if is_exact(cell) is not None:

@@ -6,6 +6,7 @@ Belongs here: what a header row must hold (missing, duplicate, forbidden, unknow
 import difflib
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,9 @@ from mlc_dagster.stampli.unpacking import kind_of
 
 MONEY = frozenset({"amount", "tax_amount", "freight_amount", "line_amount"})
 """Fields whose decimals are those of the currency."""
+
+NOT_IN_MODEL = frozenset({"company_name", "invoice_id"})
+"""Fields of the invoice's rows that its canonical form leaves out, or has under another name."""
 
 _NAME_LENGTH = 240
 
@@ -44,6 +48,8 @@ class Slot(NamedTuple):
     limit: int
     """Characters that a cell may have."""
     money: bool
+    number: bool
+    """A number other than money."""
     trusting: Convert | None
     """Converts cells known to be printable; None: the cell is the value."""
     careful: Convert | None
@@ -113,6 +119,7 @@ def read_header(cells: list[str] | Fault | None, profile: Profile, file_name: st
                 required=False,
                 limit=rules.max_length,
                 money=False,
+                number=False,
                 trusting=code_converter(printable=True),
                 careful=code_converter(printable=False),
             )
@@ -136,6 +143,20 @@ def read_header(cells: list[str] | Fault | None, profile: Profile, file_name: st
     )
 
 
+def repeated_columns(names: Sequence[str], profile: Profile) -> int:
+    """How many columns from the left hold all that is the invoice's and nothing of its lines; 0 when they are mixed."""
+    declared = {alias: column for name, column in profile.columns.items() for alias in (name, *column.aliases)}
+    of_line: list[int] = []
+    of_invoice: list[int] = []
+    for position, name in enumerate(map(column_name, names)):
+        if name in declared:
+            (of_line if declared[name].field in LINE_FIELDS else of_invoice).append(position)
+        elif rules := next((each for prefix, each in profile.prefixes.items() if name.startswith(prefix)), None):
+            (of_line if rules.level == "line" else of_invoice).append(position)
+    first = min(of_line, default=0)
+    return first if max(of_invoice, default=0) < first else 0
+
+
 def _slot(position: int, name: str, column: Column, profile: Profile) -> Slot:
     return Slot(
         position,
@@ -145,6 +166,7 @@ def _slot(position: int, name: str, column: Column, profile: Profile) -> Slot:
         required=column.required == "value",
         limit=column.max_length or sys.maxsize,
         money=column.field in MONEY,
+        number=column.type == "decimal" and column.field not in MONEY,
         trusting=converter(column, profile.values, printable=True),
         careful=converter(column, profile.values, printable=False),
     )

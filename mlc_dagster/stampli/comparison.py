@@ -48,7 +48,8 @@ def compare(fields: Mapping[str, Any], record: InvoiceRecord) -> Comparison:
         if sent is not None and sent != seen:
             found[name] = [_text(sent), _text(seen)]
 
-    check("InvoiceNumber", number_key(str(fields["InvoiceNumber"])), number_key(record.number))
+    if number_key(str(fields["InvoiceNumber"])) != number_key(record.number):
+        found["InvoiceNumber"] = [_text(fields["InvoiceNumber"]), record.number]
     check("InvoiceCurrency", fields["InvoiceCurrency"], record.currency)
     check("InvoiceAmount", Decimal(str(fields["InvoiceAmount"])), record.amount)
     check("InvoiceDate", fields["InvoiceDate"], record.invoice_date and record.invoice_date.isoformat())

@@ -20,8 +20,8 @@ from mlc_dagster.fusion.errors import BusinessRefusal, FusionError, NotAuthorise
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import add_attachment, calculate_tax, list_attachments, read_back, validate
 from mlc_dagster.fusion.lookup import together
-from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.invoice_chunks import window_invoices, window_rows
 from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.schema import submission
 from mlc_dagster.ledger.states import InvoiceState, move
@@ -39,6 +39,7 @@ _NEARBY = 32
 """Later invoices that must be created too, before those are read back."""
 _WRITTEN = 10
 """Steps per change of the ledger's writer: outcomes of requests that wait for its commit must not wait long."""
+_COMPARED = ("id", "number", "business_unit", "state", "fusion_invoice_id", "differences")
 _ACTION_TRIES = 3
 _AGAIN = "tried again at the next reconcile of its window"
 _IN_FUSION = (
@@ -138,7 +139,7 @@ class Confirming:
 
     def _rows(self, states: Sequence[InvoiceState], after: int, limit: int) -> list[Row]:
         with self._inbound.ledger.reading() as reading:
-            return ledger_invoices.window_invoices(reading, self._window, states, after=after, limit=limit)
+            return window_rows(reading, self._window, states, _COMPARED, after=after, limit=limit)
 
     async def _confirm(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -249,9 +250,7 @@ async def _finish_steps(
     after = 0
     while True:
         with inbound.ledger.reading() as reading:
-            rows = ledger_invoices.window_invoices(
-                reading, window_start, [InvoiceState.CONFIRMED], after=after, limit=_CHUNK
-            )
+            rows = window_invoices(reading, window_start, [InvoiceState.CONFIRMED], after=after, limit=_CHUNK)
         if not rows:
             return
         after = rows[-1]["id"]

@@ -73,13 +73,6 @@ class Crosswalks(msgspec.Struct, frozen=True):
     """SHA-256 over the content of the files, in hex."""
 
 
-def no_crosswalks() -> Crosswalks:
-    """Tables without rows: every code is the same on both sides."""
-    return Crosswalks(
-        Crosswalk(), Crosswalk(), Crosswalk(), _version(("vendors", b""), ("accounts", b""), ("cost_centers", b""))
-    )
-
-
 def load_crosswalks(settings: CrosswalkSettings, root: Path) -> Crosswalks:
     """The tables named in mlc.yaml; relative paths are resolved against ``root``.
 

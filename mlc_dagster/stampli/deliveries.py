@@ -128,8 +128,8 @@ class Delivery:
             self._bundled = kind_of(stream.read(4)) == "zip"
 
     @cached_property
-    def contents(self) -> Contents:
-        """What the manifest says; raises FileRejected."""
+    def manifest(self) -> bytes:
+        """The manifest's bytes; raises FileRejected."""
         if self._bundled:
             with self._opened(BUNDLED_MANIFEST) as stream:
                 content = stream.read(MAX_MANIFEST + 1)
@@ -140,7 +140,12 @@ class Delivery:
             raise FileRejected(
                 "FILE_SCHEMA", f"{self._path.name}: is no manifest; one has at most {MAX_MANIFEST} bytes"
             )
-        return read_manifest(content, self._path.name, self._profile)
+        return content
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What the manifest says; raises FileRejected."""
+        return read_manifest(self.manifest, self._path.name, self._profile)
 
     def member(self, part: Part) -> Member:
         """The one file that is this part of the delivery.

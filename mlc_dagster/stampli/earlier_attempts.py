@@ -13,14 +13,18 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.invoices import read_back
 from mlc_dagster.ledger import recovery, submissions
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice as invoice_table
+from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import Phase
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence, Sought
 from mlc_dagster.stampli.body import body_keys
 from mlc_dagster.stampli.comparison import body_fields, is_ours
+from mlc_dagster.stampli.forgotten import Forgotten, Held
 from mlc_dagster.stampli.identity import number_key
 from mlc_dagster.stampli.inbound import Inbound
+from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.sending import PostingSummary
 
 
@@ -52,7 +56,7 @@ def _identity(sought: Sought) -> tuple[str, str, str]:
 
 
 _LOOKED_UP = ("occurrence_id", "window_start", "mapping")
-_CURRENT = (
+_CURRENT = Prepared(
     sa.select(*(invoice_table.c[name] for name in _LOOKED_UP))
     .where(invoice_table.c.id == sa.bindparam("key"))
     .with_for_update()
@@ -61,12 +65,12 @@ _CURRENT = (
 
 def is_unchanged(transaction: Transaction, row: Row) -> bool:
     """True while the invoice is what was looked up: another run may have put a newer appearance in its place."""
-    now = transaction.row(_CURRENT, {"key": row["id"]})
+    now = _CURRENT.row(transaction, {"key": row["id"]})
     return now is not None and all(now[name] == row[name] for name in _LOOKED_UP)
 
 
 class EarlierAttempts:
-    """Looks for the attempts that were made before for a chunk of invoices."""
+    """Looks for what was sent before for a chunk of invoices: their attempts, and what the ledger has forgotten."""
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class EarlierAttempts:
         self._writer = writer
         self._prover = prover
         self._summary = summary
+        self._forgotten = Forgotten(inbound, client)
         self.given_up: set[int] = set()
         """Invoices with an attempt of which nobody found out whether Fusion created it."""
         self.unproven: list[Row] = []
@@ -107,7 +112,21 @@ class EarlierAttempts:
             elif finding.presence in (Presence.UNPROVEN, Presence.NOTHING_VISIBLE):
                 unproven.add(invoice_pk)
         self.unproven = [by_key[invoice_pk] for invoice_pk in sorted(unproven - adopted)]
-        return [row for row in rows if row["id"] not in adopted | unproven]
+        left = [row for row in rows if row["id"] not in adopted | unproven]
+        held = await self._forgotten.held(left)
+        for each in held:
+            await self._writer.submit(partial(self._hold, held=each))
+        held_keys = {each.row["id"] for each in held}
+        return [row for row in left if row["id"] not in held_keys]
+
+    def _hold(self, transaction: Transaction, *, held: Held) -> None:
+        problems = problem_rows([held.problem])
+        if is_unchanged(transaction, held.row) and move(
+            transaction, held.row["id"], InvoiceState.PARKED, expected=(InvoiceState.VALIDATED,),
+            reason=held.problem.reason, event="invoice.parked", detail={"problems": list(problems)},
+            problems=list(problems),
+        ):  # fmt: skip
+            self._summary.parked[held.problem.reason] += 1
 
     async def adopt(self, attempt: Row, finding: Finding) -> bool:
         """Record what an attempt created, when Fusion shows it as ours; False when it shows somebody else's."""

@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger.approval import Decision
@@ -60,6 +61,40 @@ class BeforeGoLive(Exception):
         super().__init__(f"poll.start is {start:%Y-%m-%d %H:%M} UTC, in the future: nothing is polled until then")
 
 
+class Overdue(NamedTuple):
+    """A file that waits too long."""
+
+    path: str
+    text: str
+    """What for, since when, what to do."""
+
+
+class Found(NamedTuple):
+    """The entries of a folder, sorted by what the profile makes of them."""
+
+    taken: list[RemoteFile]
+    """Whole as far as a listing tells."""
+    unready: list[tuple[RemoteFile, str]]
+    """Files of ours that wait for another one beside them, and for which."""
+    ignored: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """One listing of the folder."""
+
+    taken: list[Seen]
+    unready: list[tuple[Seen, str]]
+    """Files of ours that wait for another one beside them, and for which."""
+    ignored: int
+    refused: tuple[str, ...]
+
+    @property
+    def ours(self) -> list[Seen]:
+        """All files that are or will be invoices."""
+        return [*self.taken, *(seen for seen, _ in self.unready)]
+
+
 @dataclass(frozen=True)
 class Poll:
     """What one look found and decided."""
@@ -69,7 +104,7 @@ class Poll:
     assigned: tuple[str, ...]
     """Paths given to this poll's window."""
     waiting: tuple[str, ...]
-    """Paths that match but have not settled."""
+    """Paths that match and are not taken yet."""
     ignored: int
     """Entries that are no files, are in flight by their suffix or do not match the profile's pattern."""
     runs: tuple[RunWanted, ...]
@@ -78,23 +113,36 @@ class Poll:
     """Entries that are never read although they might be meant for us, one sentence each."""
     newly_refused: tuple[str, ...] = ()
     """Those that nobody was told of within a day."""
+    unready: tuple[str, ...] = ()
+    """Of those that wait: what for, one sentence each; the others have not settled."""
+    overdue: tuple[Overdue, ...] = ()
+    """Files that wait for longer than a sender takes to write."""
+    newly_overdue: tuple[Overdue, ...] = ()
+    """Those that nobody was told of within a day."""
 
 
-def candidates(listing: Listing, profile: Profile) -> tuple[list[RemoteFile], int]:
-    """Regular files whose name matches the profile and carries no in-flight suffix; and how many others there are.
+def candidates(listing: Listing, profile: Profile) -> Found:
+    """Regular files whose name the profile takes and that carry no in-flight suffix; and how many others there are.
 
-    Where the profile asks for a done marker, a file whose marker is not there is one of the others.
+    A file whose done marker is not there, and one of a delivery, wait: the one is taken when its marker comes, the
+    other with the manifest that names it.
     """
     taken: list[RemoteFile] = []
+    unready: list[tuple[RemoteFile, str]] = []
     marker_of = profile.marker_of
     names = set[str]() if marker_of is None else {remote.name for remote in listing.files}
     for remote in listing.files:
-        if remote.printable != remote.path or profile.in_flight(remote.name) or not profile.matches(remote.name):
+        if remote.printable != remote.path or profile.in_flight(remote.name):
             continue
-        if marker_of is not None and marker_of(remote.name) not in names:
-            continue
-        taken.append(remote)
-    return taken, len(listing.files) - len(taken) + len(listing.others)
+        if not profile.matches(remote.name):
+            if profile.part_of(remote.name) is not None:
+                unready.append((remote, "waits for a manifest that names it"))
+        elif marker_of is not None and marker_of(remote.name) not in names:
+            unready.append((remote, f"waits for its marker {marker_of(remote.name)}"))
+        else:
+            taken.append(remote)
+    others = len(listing.files) - len(taken) - len(unready) + len(listing.others)
+    return Found(taken, unready, others)
 
 
 def refused_entries(listing: Listing, profile: Profile) -> tuple[str, ...]:
@@ -116,15 +164,21 @@ def refused_entries(listing: Listing, profile: Profile) -> tuple[str, ...]:
     return (*refused[:MOST_REFUSED], *([f"FILE_NAME: {more} more names are refused"] if more > 0 else []))
 
 
-def look(
-    open_session: OpenSession, settings: StampliSettings, profile: Profile
-) -> tuple[list[Seen], int, tuple[str, ...]]:
-    """One fresh connection, one listing: what may be taken, how many others there are, and which are refused."""
+def look(open_session: OpenSession, settings: StampliSettings, profile: Profile) -> Look:
+    """One fresh connection, one listing."""
     with open_session() as session:
         listing = session.list(settings.sftp.directory)
-    taken, ignored = candidates(listing, profile)
-    seen = [Seen(remote.path, remote.size, remote.mtime) for remote in taken]
-    return seen, ignored, refused_entries(listing, profile)
+    found = candidates(listing, profile)
+    return Look(
+        taken=[_seen(remote) for remote in found.taken],
+        unready=[(_seen(remote), note) for remote, note in found.unready],
+        ignored=found.ignored,
+        refused=refused_entries(listing, profile),
+    )
+
+
+def _seen(remote: RemoteFile) -> Seen:
+    return Seen(remote.path, remote.size, remote.mtime)
 
 
 def poll_folder(
@@ -140,38 +194,75 @@ def poll_folder(
     start = ledger.now()
     if start < poll.start:
         raise BeforeGoLive(poll.start)
-    seen, ignored, refused = look(open_session, settings, profile)
+    looked = look(open_session, settings, profile)
     with ledger.transaction() as transaction:
         pin_cron(transaction, poll.cron)
-        feed = ledger_files.contact(transaction, FEED, empty=not seen)
+        feed = ledger_files.contact(transaction, FEED, empty=not looked.ours)
         if feed.opened:
-            found = _take(transaction, feed, seen, ignored, settings, poll)
-            return replace(found, refused=refused, newly_refused=_note_refused(transaction, refused))
-    raise FirstContact(settings.sftp.directory, len(seen))
+            # What is tried once more from here on is no less late.
+            not_whole = _not_whole(transaction, looked, settings)
+            found = _take(transaction, feed, looked, settings, poll)
+            overdue = tuple(sorted([*not_whole, *_without_another(transaction, settings)]))
+            texts = {each.text: each for each in overdue}
+            return replace(
+                found,
+                refused=looked.refused,
+                newly_refused=_note_told(transaction, looked.refused, "an entry of the folder is refused"),
+                overdue=overdue,
+                newly_overdue=tuple(texts[text] for text in _note_told(transaction, texts, "a file waits too long")),
+            )
+    raise FirstContact(settings.sftp.directory, len(looked.ours))
 
 
-def _note_refused(transaction: Transaction, refused: Iterable[str]) -> tuple[str, ...]:
+def _note_told(transaction: Transaction, texts: Iterable[str], title: str) -> tuple[str, ...]:
     """Put what is news on record; returns it."""
-    news = tuple(text for text in refused if is_news(transaction, f"feed:{FEED}", text))
+    news = tuple(text for text in texts if is_news(transaction, f"feed:{FEED}", text))
     for text in news:
-        note_told(transaction, f"feed:{FEED}", text, "an entry of the folder is refused")
+        note_told(transaction, f"feed:{FEED}", text, title)
     return news
 
 
+def _without_another(transaction: Transaction, settings: StampliSettings) -> list[Overdue]:
+    """Files that wait for another one for longer than a sender takes to write it."""
+    limit = dt.timedelta(seconds=settings.tell_waiting_after)
+    return [
+        Overdue(row["path"], f"{row['path']} {row['note']} since {row['same_since']:%Y-%m-%d %H:%M} UTC; {_ASK}")
+        for row in ledger_files.list_sightings(transaction, FEED)
+        if row["note"] is not None and transaction.now - row["same_since"] >= limit
+    ]
+
+
+def _not_whole(transaction: Transaction, looked: Look, settings: StampliSettings) -> list[Overdue]:
+    """Files that were tried, are not whole and have not changed for longer than a sender takes to write."""
+    there = {(seen.path, seen.size, seen.mtime) for seen in looked.taken}
+    found: list[Overdue] = []
+    for row in ledger_files.released_files(transaction, FEED):
+        # When it was first tried is not kept; its own time tells how long nobody has been writing to it.
+        written = row["mtime"]
+        if written is None or (row["path"], row["size"], written) not in there:
+            continue
+        since = dt.datetime.fromtimestamp(written, dt.UTC)
+        if transaction.now - since >= dt.timedelta(seconds=settings.tell_waiting_after):
+            text = (
+                f"{row['path']} is not whole and unchanged since {since:%Y-%m-%d %H:%M} UTC ({row['reason']}); {_ASK}"
+            )
+            found.append(Overdue(row["path"], text))
+    return found
+
+
+_ASK = "ask the sender for what is missing, or take the file away"
+
+
 def _take(
-    transaction: Transaction,
-    feed: ledger_files.Feed,
-    seen: Iterable[Seen],
-    ignored: int,
-    settings: StampliSettings,
-    poll: PollSettings,
+    transaction: Transaction, feed: ledger_files.Feed, looked: Look, settings: StampliSettings, poll: PollSettings
 ) -> Poll:
     settled = ledger_files.record_sightings(
         transaction,
         FEED,
-        seen,
+        looked.ours,
         settle_seconds=settings.settle_seconds,
         zero_byte_grace=settings.zero_byte_grace,
+        unready={seen.path: note for seen, note in looked.unready},
     )
     window = poll.window_start(transaction.now)
     if settled:
@@ -179,8 +270,16 @@ def _take(
         generation = open_generation(transaction, FEED, window, GenerationKind.FILES)
         ledger_files.assign(transaction, FEED, settled, window, generation)
     runs, empty = plan_runs(transaction, feed, poll)
-    waiting = tuple(row["path"] for row in ledger_files.list_sightings(transaction, FEED))
-    return Poll(transaction.now, tuple(file.path for file in settled), waiting, ignored, runs, empty)
+    waiting = ledger_files.list_sightings(transaction, FEED)
+    return Poll(
+        transaction.now,
+        assigned=tuple(file.path for file in settled),
+        waiting=tuple(row["path"] for row in waiting),
+        ignored=looked.ignored,
+        runs=runs,
+        empty_windows=empty,
+        unready=tuple(f"{row['path']} {row['note']}" for row in waiting if row["note"] is not None),
+    )
 
 
 def plan_runs(
@@ -215,7 +314,8 @@ def decide_first_contact(
     Raises:
         LookupError: a name in ``process`` is not in the folder.
     """
-    seen, _, _ = look(open_session, settings, profile)
+    looked = look(open_session, settings, profile)
+    seen = looked.ours
     by_name = {file.path: file for file in seen} | {file.path.rpartition("/")[2]: file for file in seen}
     if process is None:
         keep = {file.path for file in seen}
@@ -224,6 +324,7 @@ def decide_first_contact(
             if name not in by_name:
                 msg = f"{name}: no such file in {settings.sftp.directory}; `mlc files list` shows what is there"
                 raise LookupError(msg)
+        # Files of a delivery come with their manifest, whatever is said of them by themselves.
         keep = {by_name[name].path for name in process}
     with ledger.transaction() as transaction:
         marked = ledger_files.baseline(transaction, FEED, [file for file in seen if file.path not in keep])

@@ -42,6 +42,28 @@ class KeyReader:
                 return False
         return True
 
+    def usable_in_all(self, cells: Sequence[Sequence[str]], *, printable: bool) -> bool:
+        """Whether one look at whole columns shows that every key in them is usable; False when in doubt.
+
+        Args:
+            cells: of the key's columns, not empty.
+            printable: none of them holds an invisible character.
+        """
+        nulls = self._nulls
+        return printable and all(nulls.isdisjoint(column) and max(map(len, column)) <= _KEY_LENGTH for column in cells)
+
+    def within(self, width: int) -> bool:
+        """Whether the key stands in the first ``width`` columns."""
+        return max(self._positions) < width
+
+    def columns(self, columns: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+        """The key's own among all columns."""
+        return [columns[position] for position in self._positions]
+
+    def source_ids(self, cells: Sequence[Sequence[str]]) -> Sequence[str]:
+        """``source_id`` of the keys in these columns of its own."""
+        return cells[1] if len(cells) == 2 else list(map(self.source_id, zip(*cells, strict=True)))
+
     def plausible(self, cells: Sequence[str]) -> bool:
         """Whether cells of the right number could be a row."""
         return self.usable(self.key_of(cells))

@@ -22,6 +22,7 @@ from mlc_dagster.stampli.absence import require_visible
 from mlc_dagster.stampli.inbound import Inbound
 from mlc_dagster.stampli.reasons import reasons
 from mlc_dagster.stampli.references import ReferenceReader
+from mlc_dagster.stampli.unseen import look_again
 from mlc_dagster.stampli.validation import judge
 
 _CHUNK = 400
@@ -129,11 +130,14 @@ async def probe_cures(inbound: Inbound, client: FusionClient, summary: Observati
     """Judge parked invoices on fresh data and mark those whose cause is gone; how many.
 
     Reference data is asked for by the distinct keys of a whole chunk, so a thousand invoices of one unknown supplier
-    cost one question. The poll then takes each cured invoice up in its home window.
+    cost one question. The poll then takes each cured invoice up in its home window. What was refused while nothing of
+    its business unit was visible counts as cured once something is.
     """
     reader = ReferenceReader(inbound.ledger, client, inbound.settings.fusion)
     curable = [code for code, reason in reasons().items() if reason.retry in _CURED_BY_ITSELF and not reason.warning]
-    after, cured = 0, 0
+    after, cured = 0, await look_again(inbound, client)
+    if summary is not None:
+        summary.cured = cured
     while True:
         with inbound.ledger.reading() as reading:
             rows = ledger_invoices.parked_invoices(reading, curable, after=after, limit=_CHUNK)

@@ -1,23 +1,25 @@
-"""Two people decide about an invoice whose outcome nobody found out; Fusion is asked first, whatever they believe.
+"""Two people decide about an invoice whose outcome nobody found out, or that is gone; Fusion is asked first.
 
 What belongs here: what must be read in Fusion before each decision, and what makes it impossible. The decision itself
 is ``ledger.unsettled``'s. Nothing is sent: a further attempt is made by the window's next run, after proofs of its own.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
-from mlc_dagster.fusion.invoices import read_back
-from mlc_dagster.ledger import unsettled
+from mlc_dagster.fusion.invoices import observe, read_back
+from mlc_dagster.ledger import recovery, unsettled
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence
 from mlc_dagster.stampli.comparison import body_fields, compare, origin
 from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
+from mlc_dagster.stampli.forgotten import names_of
 from mlc_dagster.stampli.inbound import Inbound, RequestCount
+from mlc_dagster.stampli.other_names import OtherNames, Traces
 from mlc_dagster.stampli.steps import with_client
 
 DECIDING = ("InvoiceNumber", "SupplierNumber", "BusinessUnit", "InvoiceCurrency", "InvoiceAmount", "CanceledFlag")
@@ -46,6 +48,9 @@ class Marked:
 def mark_posted(inbound: Inbound, invoice_pk: int, fusion_invoice_id: int, approval: Approval) -> Marked:
     """Adopt Fusion's invoice of this id, when its number, supplier, business unit and amount are what was sent.
 
+    Where it bears our marks, and is no other invoice of ours, people in Fusion have changed it since: then two people's
+    word is enough, and the next run tells every difference.
+
     Raises:
         NotUnsettled, HeldByAnother: see ``ledger.unsettled``.
         OverrideRefused: Fusion does not show it, or shows something else.
@@ -62,7 +67,7 @@ def mark_posted(inbound: Inbound, invoice_pk: int, fusion_invoice_id: int, appro
     if record is None:
         why = f"Fusion shows no invoice with InvoiceId {fusion_invoice_id} to {inbound.settings.fusion.posting_user}"
         raise OverrideRefused(invoice_pk, step, why)
-    attempt = _attempt_of(attempts, record)
+    attempt = _attempt_of(attempts, record) or _made_by(inbound, invoice_pk, attempts, record)
     if attempt is None:
         told = "; ".join(
             f"{name}: sent {sent}, Fusion has {seen}" for name, (sent, seen) in _deciding(attempts[0], record).items()
@@ -70,8 +75,9 @@ def mark_posted(inbound: Inbound, invoice_pk: int, fusion_invoice_id: int, appro
         raise OverrideRefused(invoice_pk, step, f"InvoiceId {fusion_invoice_id} is not what was sent ({told})")
     fields = body_fields(attempt["body"])
     foreign = origin(fields, record, posting_user=inbound.settings.fusion.posting_user)
+    differing = _deciding(attempt, record)
     compared = {name: format(value, "f") if name == "InvoiceAmount" else str(value)
-                for name in DECIDING if (value := fields.get(name)) is not None}  # fmt: skip
+                for name in DECIDING if (value := fields.get(name)) is not None and name not in differing}  # fmt: skip
     with inbound.ledger.transaction() as transaction:
         state = unsettled.mark_posted(
             transaction,
@@ -80,33 +86,39 @@ def mark_posted(inbound: Inbound, invoice_pk: int, fusion_invoice_id: int, appro
             fusion_invoice_id=fusion_invoice_id,
             foreign=foreign,
             compared=compared,
+            changed=differing,
             approval=approval,
         )
     return Marked(state, foreign)
 
 
 def allow_repost(inbound: Inbound, invoice_pk: int, approval: Approval) -> None:
-    """Let the next run send the invoice once more, when Fusion provably does not have it now.
+    """Let the next run send the invoice once more, when Fusion provably does not have it now, or not any more.
 
     The run proves it twice again, half a wait apart, directly before it sends.
 
     Raises:
         NotUnsettled: see ``ledger.unsettled``.
-        OverrideRefused: Fusion shows it, or absence cannot be proven.
+        OverrideRefused: Fusion shows it, or what may be it under other names; or absence cannot be proven.
         FusionError: Fusion cannot be read.
     """
     step = "posting it once more"
     with inbound.ledger.reading() as reading:
         attempts = unsettled.attempts_to_repeat(reading, invoice_pk)
-    findings = _look_up(inbound, attempts)
-    _refuse_when_there(invoice_pk, step, findings)
-    _refuse_unproven(inbound, invoice_pk, step, attempts, findings)
+    looked = _look_up(inbound, attempts)
+    _refuse_when_there(invoice_pk, step, looked)
+    _refuse_unproven(inbound, invoice_pk, step, attempts, looked)
+    for traces in looked.traces.values():
+        if traces.told:
+            raise OverrideRefused(invoice_pk, step, traces.told)
     with inbound.ledger.transaction() as transaction:
-        unsettled.allow_repost(transaction, invoice_pk, looked_up=_told(attempts, findings), approval=approval)
+        unsettled.allow_repost(transaction, invoice_pk, looked_up=_told(attempts, looked), approval=approval)
 
 
 def abandon(inbound: Inbound, invoice_pk: int, approval: Approval) -> None:
     """Give a parked invoice up for good, when nothing was sent of it or Fusion provably does not have it.
+
+    What may be it under other names, and may be another's as well, is for the two people to judge.
 
     Raises:
         NotUnsettled: it is not parked.
@@ -116,11 +128,11 @@ def abandon(inbound: Inbound, invoice_pk: int, approval: Approval) -> None:
     step = "giving it up"
     with inbound.ledger.reading() as reading:
         attempts = unsettled.attempts_to_abandon(reading, invoice_pk)
-    findings = _look_up(inbound, attempts) if attempts else {}
-    _refuse_when_there(invoice_pk, step, findings)
-    _refuse_unproven(inbound, invoice_pk, step, attempts, findings)
+    looked = _look_up(inbound, attempts) if attempts else _Looked()
+    _refuse_when_there(invoice_pk, step, looked)
+    _refuse_unproven(inbound, invoice_pk, step, attempts, looked)
     with inbound.ledger.transaction() as transaction:
-        unsettled.abandon(transaction, invoice_pk, looked_up=_told(attempts, findings), approval=approval)
+        unsettled.abandon(transaction, invoice_pk, looked_up=_told(attempts, looked), approval=approval)
 
 
 def _attempt_of(attempts: Sequence[Row], record: InvoiceRecord) -> Row | None:
@@ -128,37 +140,71 @@ def _attempt_of(attempts: Sequence[Row], record: InvoiceRecord) -> Row | None:
     return next((attempt for attempt in attempts if not _deciding(attempt, record)), None)
 
 
+def _made_by(inbound: Inbound, invoice_pk: int, attempts: Sequence[Row], record: InvoiceRecord) -> Row | None:
+    """The attempt whose marks it bears, when it is nothing else that the ledger knows."""
+    user = inbound.settings.fusion.posting_user
+    with inbound.ledger.reading() as reading:
+        if recovery.known_invoices(reading, names_of([record]), but=invoice_pk):
+            return None
+    if record.canceled:
+        return None
+    return next((each for each in attempts if not origin(body_fields(each["body"]), record, posting_user=user)), None)
+
+
 def _deciding(attempt: Row, record: InvoiceRecord) -> dict[str, list[str | None]]:
     differences = compare(body_fields(attempt["body"]), record).differences
     return {name: differences[name] for name in DECIDING if name in differences}
 
 
-def _look_up(inbound: Inbound, attempts: Sequence[Row]) -> dict[int, Finding]:
-    async def look(client: FusionClient) -> dict[int, Finding]:
+@dataclass(frozen=True)
+class _Looked:
+    """What Fusion shows of an invoice's attempts, by their keys, and of the InvoiceIds that they had."""
+
+    findings: Mapping[int, Finding] = field(default_factory=dict[int, Finding])
+    traces: Mapping[int, Traces] = field(default_factory=dict[int, Traces])
+    standing: frozenset[int] = frozenset()
+
+
+def _look_up(inbound: Inbound, attempts: Sequence[Row]) -> _Looked:
+    async def look(client: FusionClient) -> _Looked:
         prover = AbsenceProver(inbound.ledger, client, inbound.pod)
-        return await prover.look_up([sought_for_attempt(attempt) for attempt in attempts])
+        findings = await prover.look_up([sought_for_attempt(attempt) for attempt in attempts])
+        names = OtherNames(prover, client, inbound.ledger, posting_user=inbound.settings.fusion.posting_user)
+        traces = {
+            attempt["id"]: await names.look(attempt)
+            for attempt in attempts
+            if findings[attempt["id"]].presence in (Presence.ABSENT, Presence.OTHER_BUSINESS_UNIT)
+        }
+        had = {attempt["fusion_invoice_id"] for attempt in attempts} - {None}
+        return _Looked(findings, traces, frozenset(await observe(client, had) if had else ()))
 
     return with_client(inbound, RequestCount(), look)
 
 
-def _refuse_when_there(invoice_pk: int, step: str, findings: dict[int, Finding]) -> None:
-    there = sorted(
-        {record.invoice_id for f in findings.values() if f.presence is Presence.PRESENT for record in f.records}
-    )
-    if there:
-        named = ", ".join(map(str, there))
+def _refuse_when_there(invoice_pk: int, step: str, looked: _Looked) -> None:
+    if looked.standing:
+        named = ", ".join(map(str, sorted(looked.standing)))
+        why = f"Fusion shows InvoiceId {named} again; materialise its window once more, so that it is compared"
+        raise OverrideRefused(invoice_pk, step, why)
+    by_number = {
+        record.invoice_id for f in looked.findings.values() if f.presence is Presence.PRESENT for record in f.records
+    }
+    by_marks = {traces.ours.invoice_id for traces in looked.traces.values() if traces.ours is not None}
+    if there := by_number | by_marks:
+        named = ", ".join(map(str, sorted(there)))
         why = (
-            f"Fusion shows it as InvoiceId {named}; `mlc invoices retry` has the next poll compare and enter it, or "
-            "two people say that this is it: `mlc invoices mark-posted`"
+            f"Fusion shows it as InvoiceId {named}, and nothing is posted beside that; of a parked one "
+            "`mlc invoices retry` has the next poll compare and enter it, or two people say that this is it: "
+            "`mlc invoices mark-posted`"
         )
         raise OverrideRefused(invoice_pk, step, why)
 
 
-def _refuse_unproven(
-    inbound: Inbound, invoice_pk: int, step: str, attempts: Sequence[Row], findings: dict[int, Finding]
-) -> None:
+def _refuse_unproven(inbound: Inbound, invoice_pk: int, step: str, attempts: Sequence[Row], looked: _Looked) -> None:
+    unproven = (Presence.NOTHING_VISIBLE, Presence.UNPROVEN)
     for attempt in attempts:
-        if findings[attempt["id"]].presence in (Presence.NOTHING_VISIBLE, Presence.UNPROVEN):
+        traces = looked.traces.get(attempt["id"])
+        if looked.findings[attempt["id"]].presence in unproven or (traces and traces.presence in unproven):
             unit = body_fields(attempt["body"])["BusinessUnit"]
             why = (
                 f"no invoice of business unit {unit} is visible to {inbound.settings.fusion.posting_user}, so that it "
@@ -167,6 +213,6 @@ def _refuse_unproven(
             raise OverrideRefused(invoice_pk, step, why)
 
 
-def _told(attempts: Sequence[Row], findings: dict[int, Finding]) -> dict[str, str]:
+def _told(attempts: Sequence[Row], looked: _Looked) -> dict[str, str]:
     """What Fusion showed of each attempt, by its number."""
-    return {str(attempt["attempt"]): findings[attempt["id"]].presence.name for attempt in attempts}
+    return {str(attempt["attempt"]): looked.findings[attempt["id"]].presence.name for attempt in attempts}

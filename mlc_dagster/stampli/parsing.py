@@ -1,14 +1,17 @@
 """From a file and its profile to invoices and rows set aside, in memory that does not grow with the file.
 
-Belongs here: two passes over the file. The first notes which invoices there are; the second hands each one to
-``assembly`` when its last row has been read. Does not: where rows begin (``rows``), what cells mean (``columns``).
+Belongs here: two passes over the file. The first notes which invoices there are (``indexing``); in the second, invoices
+that are plainly right are read by the block (``columnar``), each other one when its last row has been read
+(``assembly``). Does not: where rows begin (``rows``), what cells mean (``columns``).
 
 Why two passes: rows of one invoice may lie anywhere in the file, and a broken row may name an invoice that was read
-long before. Nothing may be handed out before both are known. Between the passes only the keys are kept; rows of the
-few invoices that are not in one piece wait in a temporary file.
+long before. Nothing may be handed out before both are known. Between the passes the keys are kept, and the rows only
+of a short file; rows of the few invoices that are not in one piece wait in a temporary file.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import compress, pairwise
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -19,29 +22,20 @@ import msgspec
 from mlc_dagster.stampli.assembly import Assembler, Piece
 from mlc_dagster.stampli.columnar import ColumnReader
 from mlc_dagster.stampli.columns import Header, read_header
+from mlc_dagster.stampli.indexing import FirstPass, Index, learn_all
 from mlc_dagster.stampli.naming import Key, KeyReader
 from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
 from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.row_sources import row_source
 from mlc_dagster.stampli.rows import Block, Fault
+from mlc_dagster.stampli.runs import Runs
 
 __all__ = ["FileRejected", "InvoiceStream", "ParsedInvoice", "QuarantinedRow", "parse_file"]
 
 _SPOOLED = 16 * 1024 * 1024
 """Bytes of waiting rows that are kept in memory."""
-_FAULTS_TOLD = 20
-"""Broken rows that one invoice tells of; all of them are quarantined."""
-
-
-class _Index(msgspec.Struct):
-    """What the first pass learns."""
-
-    sources: dict[str, set[str]]
-    """Source ids by company: the only thing that grows with the file, by some hundred bytes per invoice."""
-    pieces: dict[Key, int]
-    """For invoices in more than one piece: how many."""
-    faults: dict[Key, list[tuple[int, str]]]
-    """Broken rows by the invoice that they may name."""
+_KEPT = 2 * 1024 * 1024
+"""Bytes of a file whose rows are kept from the first pass for the second; a longer one is read twice."""
 
 
 class _Waiting:
@@ -62,8 +56,7 @@ class _Waiting:
 
     def add(self, key: Key, piece: Piece) -> int:
         """Store a piece; returns how many pieces of the invoice are stored."""
-        # What was read ahead is read again: rows in pieces are rare.
-        packed = msgspec.msgpack.encode(Piece(piece.lines, piece.rows, [], printable=piece.printable))
+        packed = msgspec.msgpack.encode(piece)
         self._file.seek(self._end)
         self._file.write(packed)
         places = self._places.setdefault(key, [])
@@ -73,7 +66,7 @@ class _Waiting:
 
     def take(self, key: Key) -> Piece:
         """All rows of an invoice, in the order of the file."""
-        whole = Piece([], [], [], printable=True)
+        whole = Piece([], [], printable=True)
         for start, size in self._places.pop(key):
             self._file.seek(start)
             piece = msgspec.msgpack.decode(self._file.read(size), type=Piece)
@@ -93,6 +86,7 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
     def __init__(self, path: Path, profile: Profile, *, careful: bool = False) -> None:
         self._path = path
         self._profile = profile
+        self._careful = careful
         self._source = row_source(path, profile, careful=careful)
         self._header: Header = read_header(self._source.header(), profile, path.name)
         self._keys = KeyReader(self._header, profile)
@@ -100,8 +94,20 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
         self.rows = 0
         self._results = self._read()
 
+    def __iter__(self) -> Iterator[ParsedInvoice | QuarantinedRow]:  # noqa: PYI034 - a loop asks nobody in between
+        return self._results
+
     def __next__(self) -> ParsedInvoice | QuarantinedRow:
         return next(self._results)
+
+    def column_of(self, field: str) -> str | None:
+        """What the file calls the column of a canonical field; None when it has none."""
+        slots = (*self._header.header, *self._header.line)
+        return next((slot.column for slot in slots if slot.field == field and slot.target == "field"), None)
+
+    def row_of(self, line: int, column: str) -> int:
+        """The row that holds a column of row ``line``; see ``row_sources.RowSource``."""
+        return self._source.row_of(line, column)
 
     def place(self, line: int, column: str | None = None) -> str:
         """Where a row stands, for people: file and row, or the path of its element."""
@@ -110,64 +116,20 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
     def _blocks(self, *, leading: int | None = None) -> Iterator[Block]:
         return self._source.blocks(self._header.width, self._keys.plausible, leading=leading)
 
-    def _index(self) -> _Index:
-        sources: dict[str, set[str]] = {}
-        pieces: dict[Key, int] = {}
-        named: dict[Key, list[tuple[int, str]]] = {}
-        key_of, usable = self._keys.key_of, self._keys.usable
-        last: Key = ()
-        run = broken = 0
-        again: dict[Key, int] = {}
-        for block in self._blocks(leading=max(self._header.key) + 1):
-            for line, fault in block.faults:
-                for key in self._keys.candidates(fault):
-                    told = named.setdefault(key, [])
-                    if len(told) < _FAULTS_TOLD:
-                        told.append((line, fault.text))
-            for key in map(key_of, block.rows):
-                if key == last:
-                    run += 1
-                    continue
-                if not usable(key):
-                    broken += 1
-                    continue
-                self._refuse_endless(last, run)
-                if last in pieces:
-                    again[last] = again.get(last, 0) + run
-                    self._refuse_endless(last, again[last])
-                last, run = key, 1
-                company = sources.setdefault(key[0], set())
-                source_id = self._keys.source_id(key)
-                if source_id in company:
-                    pieces[key] = pieces.get(key, 1) + 1
-                else:
-                    company.add(source_id)
-            self._refuse_endless(last, run)
-            broken += len(block.faults)
-            if broken > self._profile.rows.max_broken:
-                text = (
-                    f"{self._path.name}: more than {self._profile.rows.max_broken} rows (max_broken) cannot be read; "
-                    "correct the export, or raise the limit in the profile"
-                )
-                raise FileRejected("FILE_SCHEMA", text)
-        return _Index(sources, pieces, named)
-
-    def _refuse_endless(self, key: Key, rows: int) -> None:
-        most = self._profile.rows.max_per_invoice
-        if rows > most:
-            text = (
-                f"{self._path.name}: invoice {self._keys.source_id(key)!r} has more than {most} rows "
-                "(max_per_invoice); no invoice has, so the key columns are wrong, or raise the limit in the profile"
-            )
-            raise FileRejected("FILE_SCHEMA", text)
+    def _index(self) -> Index:
+        # Of a long file only the keys are of interest now; how long a packed one is shows when it is read.
+        short = self._path.stat().st_size <= _KEPT
+        blocks = self._blocks(leading=None if short else max(self._header.key) + 1)
+        first = FirstPass(self._path.name, self._keys, self._profile.rows)
+        return learn_all(blocks, first, keep=_KEPT if short else -1)
 
     def _read(self) -> Iterator[ParsedInvoice | QuarantinedRow]:
         index = self._index()
         assembler = Assembler(self._header, self._profile)
         with _Waiting() as waiting:
             for result in self._pieces(index, ColumnReader(self._header, self._profile, assembler.money)):
-                if isinstance(result, QuarantinedRow):
-                    yield result
+                if isinstance(result, list):
+                    yield from result
                     continue
                 key, piece = result
                 expected = index.pieces.get(key)
@@ -175,36 +137,75 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
                     if waiting.add(key, piece) < expected:
                         continue
                     piece = waiting.take(key)
-                yield assembler.assemble(self._keys.source_id(key), piece, index.faults.get(key, ()))
+                parsed = assembler.assemble(self._keys.source_id(key), piece, index.faults.get(key, ()))
+                yield self._at_their_rows(parsed) if parsed.problems else parsed
 
-    def _pieces(self, index: _Index, columns: ColumnReader) -> Iterator[QuarantinedRow | tuple[Key, Piece]]:
-        """Adjacent rows of one invoice, and rows set aside."""
-        key_of, usable = self._keys.key_of, self._keys.usable
+    def _at_their_rows(self, parsed: ParsedInvoice) -> ParsedInvoice:
+        """Faults name the row of the record that holds the value, which may be another one than the line's."""
+        problems = [
+            msgspec.structs.replace(found, row=self._source.row_of(found.row, found.field))
+            if found.row is not None and found.field is not None
+            else found
+            for found in parsed.problems
+        ]
+        return msgspec.structs.replace(parsed, problems=tuple(problems))
+
+    def _pieces(
+        self, index: Index, columns: ColumnReader
+    ) -> Iterator[list[ParsedInvoice | QuarantinedRow] | tuple[Key, Piece]]:
+        """Invoices that are plainly right, adjacent rows of the others, and rows set aside."""
         last: Key = ()
-        piece = Piece([], [], [], printable=True)
-        for block in self._blocks():
+        piece = Piece([], [], printable=True)
+        waiting: list[ParsedInvoice | QuarantinedRow] | tuple[Key, Piece] | None = None
+        for block in self._blocks() if index.kept is None else _taken(index.kept):
             self.rows += len(block.rows) + len(block.faults)
-            for line, fault in block.faults:
-                yield self._quarantined(line, fault, index)
-            ready = columns.lines(block)
-            start = 0
-            for at, key in enumerate(map(key_of, block.rows)):
+            if block.faults:
+                yield [self._quarantined(line, fault, index) for line, fault in block.faults]
+            if not len(block.rows):
+                continue
+            runs = columns.runs(block)
+            of_keys = self._keys.columns(runs.heads)
+            keys: list[Key] = list(zip(*of_keys, strict=True))
+            sound = self._keys.usable_in_all(of_keys, printable=block.printable)
+            named = [sound or self._keys.usable(key) for key in keys]
+            if self._careful:
+                whole: Sequence[int] = ()
+            elif sound and keys[0] != last and index.new(keys):
+                # The last run may go on in the next block.
+                whole = range(len(keys) - 1)
+            else:
+                whole = _whole(index, block, runs, list(compress(enumerate(keys), named)), last)
+            source_ids = self._keys.source_ids(of_keys)
+            ready = columns.invoices(block, runs, whole, [source_ids[run] for run in whole])
+            first = 0
+            if ready and len(ready) == len(keys) - 1:
+                # The ordinary block: each run is an invoice, and the last may go on.
+                if waiting is not None:
+                    yield waiting
+                yield list(ready.values())
+                first, last, waiting = len(ready), keys[-2], None
+            ends = runs.ends()
+            for run in range(first, len(keys)):
+                key, start, end = keys[run], runs.starts[run], ends[run]
                 if key == last:
+                    piece.extend(block, start, end)
                     continue
-                piece.extend(block, ready, start, at)
-                start = at
-                if not usable(key):
-                    yield self._without_key(block.lines[at], block.rows[at])
-                    start = at + 1
+                if not named[run]:
+                    yield [self._without_key(block.lines[at], block.rows[at]) for at in range(start, end)]
                     continue
-                if piece.rows:
-                    yield last, piece
-                last, piece = key, Piece([], [], [], printable=True)
-            piece.extend(block, ready, start, len(block.rows))
-        if piece.rows:
-            yield last, piece
+                if waiting is not None:
+                    yield waiting
+                last = key
+                if run in ready:
+                    waiting = [ready[run]]
+                else:
+                    piece = Piece([], [], printable=True)
+                    piece.extend(block, start, end)
+                    waiting = key, piece
+        if waiting is not None:
+            yield waiting
 
-    def _quarantined(self, line: int, fault: Fault, index: _Index) -> QuarantinedRow:
+    def _quarantined(self, line: int, fault: Fault, index: Index) -> QuarantinedRow:
         candidates = self._keys.candidates(fault)
         named = [(key[0], self._keys.source_id(key)) for key in candidates]
         known = [(company, source) for company, source in named if source in index.sources.get(company, ())]
@@ -215,6 +216,33 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
         raw = self._profile.text.delimiter.join(cells).encode(self._profile.text.encoding, "replace")
         text, company = self._keys.fault(cells)
         return QuarantinedRow(line, raw, "ROW_MALFORMED", f"row {line} {text}", company, None)
+
+
+def _taken(blocks: deque[Block]) -> Iterator[Block]:
+    """Each block, and nobody else keeps it."""
+    while blocks:
+        yield blocks.popleft()
+
+
+def _whole(index: Index, block: Block, runs: Runs, keys: Sequence[tuple[int, Key]], last: Key) -> list[int]:
+    """Runs that are all the rows of an invoice and may be read by column.
+
+    Args:
+        index: what the first pass learnt.
+        block: where the runs stand.
+        runs: of the block.
+        keys: runs that name an invoice.
+        last: the key before them.
+    """
+    ends = runs.ends()
+    whole: list[int] = []
+    for (run, key), (_, following) in pairwise(keys):
+        # The last run is not among them: it may go on in the next block.
+        alone = key not in (last, following) and key not in index.pieces and key not in index.faults
+        if alone and (block.printable or all("".join(row).isprintable() for row in runs[runs.starts[run] : ends[run]])):
+            whole.append(run)
+        last = key
+    return whole
 
 
 def parse_file(path: Path, profile: Profile) -> InvoiceStream:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
-CHUNK = 64 * 1024
+CHUNK = 128 * 1024
 """Bytes read at once; cells of more rows would not stay in the processor's cache."""
 RAW_KEPT = 64 * 1024
 """Bytes of a broken row that are kept for people to look at; the file itself is in the archive."""

@@ -229,6 +229,13 @@ class Profile(ProfileModel):
         """Whether a file of this name is of this profile and is not being written."""
         return re.fullmatch(self.file.name, file_name) is not None and not self.in_flight(file_name)
 
+    def part_of(self, file_name: str) -> str | None:
+        """Which file of a delivery one of this name is: ``invoices`` or ``lines``; None where it is none."""
+        if not isinstance(self.rows, Split) or self.in_flight(file_name):
+            return None
+        parts = (("invoices", self.rows.invoices), ("lines", self.rows.lines))
+        return next((name for name, part in parts if re.fullmatch(part.file, file_name)), None)
+
     def in_flight(self, file_name: str) -> bool:
         """Whether the name says that the file is being written or belongs to a program."""
         rules = self.file.in_flight

@@ -29,7 +29,7 @@ from mlc_dagster.sftp.errors import (
 )
 from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.feed import FEED, OpenSession
-from mlc_dagster.stampli.gathering import gather
+from mlc_dagster.stampli.gathering import Gathered, gather
 from mlc_dagster.stampli.parsed import FileRejected
 from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.profile_files import Manifest
@@ -116,7 +116,7 @@ def _whole(
     row: Row,
     target: Path,
     answer: Download | SftpError,
-) -> Download | SftpError | str:
+) -> Download | Gathered | SftpError | str:
     """The answer, for a manifest that of its whole delivery; or why what came is not whole."""
     if not isinstance(answer, Download):
         return answer
@@ -124,28 +124,36 @@ def _whole(
     if fault is not None or not isinstance(profile.file.end, Manifest):
         return fault or answer
     try:
-        fault = gather(session, profile, row["path"], target, max_bytes=settings.max_file_bytes)
+        return gather(session, profile, row["path"], target, max_bytes=settings.max_file_bytes)
     except FileRejected:
         # Told when it is read, with its bytes archived.
         return answer
     except FileTooLarge as too_large:
         return too_large
-    return fault or Download(answer.size, file_sha256(target))
 
 
 def _settle(
-    ledger: Ledger, archive: Archive, profile: Profile, row: Row, target: Path, answer: Download | SftpError | str
+    ledger: Ledger,
+    archive: Archive,
+    profile: Profile,
+    row: Row,
+    target: Path,
+    answer: Download | Gathered | SftpError | str,
 ) -> Receipt:
     path: str = row["path"]
     match answer:
         case str():
             return _release(ledger, row, f"FILE_PARTIAL: {answer}")
-        case Download():
-            archive.put(target, answer.sha256)
+        case Download() | Gathered():
+            # The size is that of the file in the folder, by which the next poll knows it again.
+            sha256 = file_sha256(target) if isinstance(answer, Gathered) else answer.sha256
+            archive.put(target, sha256)
             with ledger.transaction() as transaction:
                 state, _ = ledger_files.received(
-                    transaction, row, sha256=answer.sha256, size=answer.size, profile=f"{profile.name}@{profile.digest}"
+                    transaction, row, sha256=sha256, size=answer.size, profile=f"{profile.name}@{profile.digest}"
                 )
+                if isinstance(answer, Gathered):
+                    ledger_files.parts_received(transaction, row, answer.parts)
             text = "received" if state is FileState.RECEIVED else "same bytes as a file received before"
             return Receipt(path, state, text, answer.size)
         case FileVanished():
@@ -171,92 +179,6 @@ def _release(ledger: Ledger, row: Row, reason: str) -> Receipt:
     with ledger.transaction() as transaction:
         ledger_files.set_file_state(transaction, row, FileState.RELEASED, reason)
     return Receipt(row["path"], FileState.RELEASED, f"waits: {reason}")
-
-
-def dispose_files(
-    ledger: Ledger,
-    open_session: OpenSession,
-    settings: StampliSettings,
-    rows: Sequence[Row],
-) -> list[str]:
-    """After the commit: archive or delete on the server what was processed, when mlc.yaml says so.
-
-    A file of another size or time is a newer version and is not touched: its writer may not have finished. Any other
-    is first renamed to a name of its own, then compared with the bytes that were processed. Another hash means that a
-    newer version arrived in that moment: it goes back to its name and is read at the next poll.
-
-    Returns:
-        One line per file that could not be disposed of; they stay where they are and are tried again.
-    """
-    done = (str(FileState.READ), str(FileState.SAME_BYTES), str(FileState.REJECTED))
-    todo = [row for row in rows if row["state"] in done and row["sha256"] and row["disposed_at"] is None]
-    if settings.after_read == "leave" or not todo:
-        return []
-    problems: list[str] = []
-    with open_session() as session:
-        if settings.after_read == "archive":
-            # Told before any file is renamed: one that cannot be put away stays under its own name.
-            todo, problems = _with_archive(session, settings, todo)
-        for row in todo:
-            try:
-                how = _dispose(session, settings, row)
-            except SftpError as error:
-                problems.append(str(error))
-                continue
-            with ledger.transaction() as transaction:
-                ledger_files.disposed(transaction, row, how)
-    return problems
-
-
-def _with_archive(session: SftpSession, settings: StampliSettings, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """(files whose archive folder is there, one line per archive folder that is not)."""
-    missing: set[str] = set()
-    for folder in sorted({_split(row["path"])[0] + settings.archive_directory for row in rows}):
-        try:
-            if session.stat(folder) is None:
-                missing.add(folder)
-        except SftpError:
-            # A folder that may not be looked at may still be written to; the rename tells.
-            continue
-    kept = [row for row in rows if _split(row["path"])[0] + settings.archive_directory not in missing]
-    told = [
-        f"{folder!r} (archive_directory) is not on the server; create it, or set after_read to leave or delete. "
-        "Files processed stay where they are"
-        for folder in sorted(missing)
-    ]
-    return kept, told
-
-
-def _split(path: str) -> tuple[str, str]:
-    """(folder with its slash, or nothing; name)."""
-    folder, slash, name = path.rpartition("/")
-    return folder + slash, name
-
-
-def _dispose(session: SftpSession, settings: StampliSettings, row: Row) -> str:
-    path: str = row["path"]
-    prefix, name = _split(path)
-    # A name no profile matches: it says whose it is, and two versions of one path never meet.
-    parked = f"{prefix}.{name}.{row['sha256'][:12]}.v{row['version']}.mlc"
-    if session.stat(parked) is None:
-        there = session.stat(path)
-        if there is None:
-            return "gone"
-        if there.size not in (None, row["size"]) or there.mtime not in (None, row["mtime"]):
-            return "left: a newer version is in its place"
-        session.rename(path, parked)
-    if session.sha256(parked) != row["sha256"]:
-        session.rename(parked, path)
-        return "left: a newer version is in its place"
-    if settings.after_read == "delete":
-        session.remove(parked)
-        return "deleted"
-    target = f"{prefix}{settings.archive_directory}/{name}.{row['sha256'][:12]}.v{row['version']}"
-    if session.stat(target) is not None:
-        session.remove(parked)
-        return f"archived before as {target}"
-    session.rename(parked, target)
-    return f"archived as {target}"
 
 
 def files_of(ledger: Ledger, window_start: dt.datetime, generation: int | None) -> list[Row]:

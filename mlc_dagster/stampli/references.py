@@ -5,6 +5,7 @@ limit; "not there" is never taken from the cache, so that a supplier created a m
 """
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -15,6 +16,7 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.combinations import Combination, read_combinations
 from mlc_dagster.fusion.ledgers import Ledger as FusionLedger
 from mlc_dagster.fusion.ledgers import read_ledgers
+from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.periods import GENERAL_LEDGER, PAYABLES, Period, read_periods
 from mlc_dagster.fusion.suppliers import Supplier, read_suppliers
 from mlc_dagster.fusion.value_sets import ValueSetValue, read_values
@@ -77,7 +79,13 @@ class ReferenceData:
         at = self.read_at.get((kind, key))
         if at is None:
             return "not read"
-        return f"read {at:%Y-%m-%dT%H:%M:%SZ}, {max(0, int((now - at).total_seconds()))} s old"
+        return _age(at, max(0, int((now - at).total_seconds())))
+
+
+@functools.lru_cache(maxsize=1024)
+def _age(at: dt.datetime, seconds: int) -> str:
+    """Said some ten times of each invoice, and nearly always the same."""
+    return f"read {at:%Y-%m-%dT%H:%M:%SZ}, {seconds} s old"
 
 
 class ReferenceReader:
@@ -107,12 +115,23 @@ class ReferenceReader:
         """
         asked = await self._ledgers({ledger for _, ledger in wanted})
         numbers = {number for needed in wanted.values() for number in needed.supplier_numbers}
-        asked |= await self._suppliers(numbers, fresh=fresh)
-        for chart_name, ledger_name in wanted:
-            needed = wanted[(chart_name, ledger_name)]
-            asked |= await self._combinations(chart_name, ledger_name, needed.accounts, fresh=fresh)
-            asked |= await self._cost_centers(chart_name, needed.cost_centers, fresh=fresh)
-            asked |= await self._periods(ledger_name, fresh=fresh)
+        return asked | any(
+            await together((self._suppliers(numbers, fresh=fresh), self._of_ledgers(wanted, fresh=fresh)))
+        )
+
+    async def _of_ledgers(self, wanted: Mapping[tuple[str, str], Needed], *, fresh: bool) -> bool:
+        """One after the other: two ledgers may have their chart in common, and it is asked for once."""
+        asked = False
+        for (chart_name, ledger_name), needed in wanted.items():
+            asked |= any(
+                await together(
+                    (
+                        self._combinations(chart_name, ledger_name, needed.accounts, fresh=fresh),
+                        self._cost_centers(chart_name, needed.cost_centers, fresh=fresh),
+                        self._periods(ledger_name, fresh=fresh),
+                    )
+                )
+            )
         return asked
 
     async def _ledgers(self, names: Iterable[str]) -> bool:
@@ -190,8 +209,9 @@ class ReferenceReader:
         known, absent = self._from_cache("period", missing, list[Period], self._settings.period_max_age, fresh=fresh)
         self.data.periods |= {(ledger_name, keys[key]): rows for key, rows in known.items()}
         ledger_id = self.data.ledgers[ledger_name].ledger_id
-        for key in absent:
-            rows = await read_periods(self._client, ledger_id, keys[key])
+        for key, rows in zip(
+            absent, await together(read_periods(self._client, ledger_id, keys[key]) for key in absent), strict=True
+        ):
             self._store("period", [key], {key: rows})
             self.data.periods[(ledger_name, keys[key])] = rows
         return bool(absent)

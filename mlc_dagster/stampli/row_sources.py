@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from mlc_dagster.stampli.columns import repeated_columns
 from mlc_dagster.stampli.deliveries import Delivery
 from mlc_dagster.stampli.parsed import FileRejected
-from mlc_dagster.stampli.profile import Profile, TextRules
+from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.profile_rows import RepeatedHeader, Split, Typed
 from mlc_dagster.stampli.rows import Block, Fault, RowSplitter
 from mlc_dagster.stampli.split_rows import SplitRows
@@ -41,6 +42,10 @@ class RowSource(Protocol):
         """
         ...
 
+    def row_of(self, line: int, column: str) -> int:
+        """The row that holds ``column`` of row ``line``: another one where an invoice has a record of its own."""
+        ...
+
     def place(self, line: int, column: str | None) -> str:
         """Where row ``line`` stands, for people; asked while its blocks are read or after."""
         ...
@@ -63,7 +68,7 @@ def row_source(path: Path, profile: Profile, *, careful: bool = False) -> RowSou
     source: RowSource
     match profile.rows:
         case RepeatedHeader():
-            source = _DelimitedRows(opened, profile.text, careful=careful)
+            source = _DelimitedRows(opened, profile, careful=careful)
         case Split() as rules:
             source = SplitRows(Delivery(path, profile), profile, rules, careful=careful)
         case Typed() as rules:
@@ -77,15 +82,19 @@ class _DelimitedRows:
     """Rows as they stand in the file."""
 
     def __init__(
-        self, opened: Callable[[], AbstractContextManager[BinaryIO]], rules: TextRules, *, careful: bool
+        self, opened: Callable[[], AbstractContextManager[BinaryIO]], profile: Profile, *, careful: bool
     ) -> None:
         self._opened = opened
-        self._rules = rules
+        self._profile = profile
+        self._rules = profile.text
         self._careful = careful
+        self._repeated = 0
 
     def header(self) -> list[str] | Fault | None:
         with self._opened() as stream:
-            return RowSplitter(stream, self._rules, careful=self._careful).header()
+            names = RowSplitter(stream, self._rules, careful=self._careful).header()
+        self._repeated = repeated_columns(names, self._profile) if isinstance(names, list) else 0
+        return names
 
     def blocks(
         self, width: int, plausible: Callable[[Sequence[str]], bool], *, leading: int | None = None
@@ -93,7 +102,11 @@ class _DelimitedRows:
         with self._opened() as stream:
             splitter = RowSplitter(stream, self._rules, careful=self._careful)
             splitter.header()
-            yield from splitter.blocks(width, plausible, leading=leading)
+            yield from splitter.blocks(width, plausible, leading=leading, repeated=self._repeated)
+
+    def row_of(self, line: int, column: str) -> int:
+        del column
+        return line
 
     def place(self, line: int, column: str | None) -> str:
         return f"row {line}" if column is None else f"row {line}, column {column}"
@@ -106,6 +119,7 @@ class _WithConstants:
         self._source = source
         self._names = list(constants)
         self._cells = list(constants.values())
+        self.row_of = source.row_of
         self.place = source.place
 
     def header(self) -> list[str] | Fault | None:
@@ -120,4 +134,4 @@ class _WithConstants:
         visible = "".join(cells).isprintable()
         for block in self._source.blocks(width - len(cells), lambda row: plausible([*row, *cells])):
             rows = [[*row, *cells] for row in block.rows]
-            yield Block(block.lines, rows, block.faults, printable=block.printable and visible)
+            yield Block(block.lines, rows, block.faults, block.printable and visible, block.size)

@@ -16,6 +16,7 @@ import msgspec
 
 from mlc_dagster.stampli.physical_lines import RAW_KEPT, Oversized, PhysicalLines, without_end
 from mlc_dagster.stampli.profile import TextRules
+from mlc_dagster.stampli.runs import is_printable, runs_of
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -34,11 +35,13 @@ class Block(NamedTuple):
 
     lines: Sequence[int]
     """Line number of each row's first line, from 1."""
-    rows: list[list[str]]
+    rows: Sequence[list[str]]
     faults: list[tuple[int, Fault]]
     """Rows set aside, by their line number."""
     printable: bool
     """True when no cell holds a control or invisible character, so that nobody has to look for one."""
+    size: int | None = None
+    """Bytes of text that it was read from; None: nobody counted, and nobody keeps it to look at it again."""
 
 
 class _Record(NamedTuple):
@@ -65,6 +68,7 @@ class RowSplitter:
         self._lines: list[bytes] = []
         self._width = 0
         self._leading: int | None = None
+        self._repeated = 0
         self._plausible: Callable[[Sequence[str]], bool] = bool
 
     def header(self) -> list[str] | Fault | None:
@@ -72,7 +76,10 @@ class RowSplitter:
         while chunk := self._source.take():
             if isinstance(chunk, Oversized):
                 return Fault(chunk.raw, self._oversized_text())
-            self._lines = chunk.splitlines(keepends=True)
+            end = chunk.find(b"\n") + 1
+            if end:
+                self._source.put_back(chunk[end:])
+            self._lines = (chunk[:end] or chunk).splitlines(keepends=True)
             for at, line in enumerate(self._lines):
                 if not without_end(line):
                     self._line += 1
@@ -86,7 +93,12 @@ class RowSplitter:
         return None
 
     def blocks(
-        self, width: int, plausible: Callable[[Sequence[str]], bool], *, leading: int | None = None
+        self,
+        width: int,
+        plausible: Callable[[Sequence[str]], bool],
+        *,
+        leading: int | None = None,
+        repeated: int = 0,
     ) -> Iterator[Block]:
         """Rows after the header.
 
@@ -94,12 +106,15 @@ class RowSplitter:
             width: cells that a row must have.
             plausible: whether cells (exactly ``width``) could be a row: asked to find the next row after a broken one.
             leading: only so many cells from the left are of interest; the others may be left out.
+            repeated: so many cells from the left often stand in one row as in the row before.
         """
         self._width, self._plausible = width, plausible
+        self._repeated = repeated
         self._leading = leading if leading is not None and leading < width else None
         while chunk := self._source.take():
             if isinstance(chunk, Oversized):
-                yield Block([], [], [(self._line, Fault(chunk.raw, self._oversized_text()))], printable=False)
+                fault = Fault(chunk.raw, self._oversized_text())
+                yield Block([], [], [(self._line, fault)], printable=False, size=len(chunk.raw))
                 self._line += 1
                 continue
             block = None if self._careful_only else self._fast(chunk)
@@ -116,6 +131,13 @@ class RowSplitter:
     def _fast(self, chunk: bytes) -> Block | None:
         """Rows of a chunk in which each line is a whole row; None when only careful reading can tell."""
         rules = self._rules
+        runs = None
+        # Where most lines have quotes, reading each of them whole takes less than finding what they share.
+        if self._repeated and chunk.count(rules.quote.encode("ascii")) <= chunk.count(b"\n"):
+            runs = runs_of(chunk, rules, width=self._width, leading=self._repeated)
+        if runs is not None:
+            first, self._line = self._line, self._line + len(runs)
+            return Block(range(first, self._line), runs, [], runs.printable, len(chunk))
         try:
             text = chunk.decode(rules.encoding)
         except UnicodeDecodeError:
@@ -136,7 +158,8 @@ class RowSplitter:
         faults: list[tuple[int, Fault]] = []
         if "" in lines or set(map(len, rows)) != {self._width}:
             numbers, rows = self._sort_out(first, lines, rows, faults)
-        return Block(numbers, rows, faults, printable=self._leading is None and "".join(lines).isprintable())
+        visible = self._leading is None and is_printable(chunk, rules.encoding)
+        return Block(numbers, rows, faults, visible, len(chunk))
 
     def _sort_out(
         self, first: int, lines: list[str], rows: list[list[str]], faults: list[tuple[int, Fault]]
@@ -207,9 +230,10 @@ class RowSplitter:
             else:
                 faults.append((self._line + at, _fault(taken, fault)))
             at += size
+        size = sum(map(len, self._lines[:at]))
         self._source.put_back(b"".join(self._lines[at:]))
         self._line += at
-        return Block(numbers, rows, faults, printable=False)
+        return Block(numbers, rows, faults, printable=False, size=size)
 
     def _structural_fault(self, at: int, record: _Record) -> str | None:
         if record.fault is not None:

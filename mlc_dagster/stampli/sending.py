@@ -120,14 +120,17 @@ class Sender:
         self.recording = 0
         """Requests that are answered, with an invoice created, whose outcome is on its way to the ledger."""
 
-    def free_slots(self, in_flight: int) -> int:
+    def free_slots(self, in_flight: int, claiming: int = 0) -> int:
         """How many intents may be committed now: each must find a slot at once, or its lease runs while it waits.
+
+        ``claiming`` are on their way into the ledger and will take a slot each.
 
         A created invoice's slot is free as soon as it is answered: its outcome is written before any intent that is
         committed after it, since changes are written in their order. Every other outcome is waited for, because it may
         be the one after which nothing more is begun.
         """
-        return min(self._client.limiter.free_slots, self._settings.max_in_flight - in_flight + self.recording)
+        here = self._settings.max_in_flight - in_flight + self.recording
+        return min(self._client.limiter.free_slots, here) - claiming
 
     def deadline(self) -> float:
         """End of a lease that is about to be committed, by our clock; ask for it before the commit."""

@@ -7,6 +7,8 @@ Row numbers are those of the file of lines. A row of the invoices that is set as
 number is used twice; its text says where it stands.
 """
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from tempfile import SpooledTemporaryFile
@@ -94,6 +96,9 @@ class SplitRows:
         self._rules = rules
         self._careful = careful
         self._sources: tuple[_Columns, _Columns] | None = None
+        self._firsts = array("Q")
+        """Lines from which on a row of the invoices is the one that they belong to."""
+        self._invoice_rows = array("Q")
 
     def header(self) -> list[str] | Fault | None:
         invoices = self._columns(self._rules.invoices)
@@ -118,13 +123,21 @@ class SplitRows:
             )
         return _Columns(member, part, names, [names.index(name) for name in self._rules.join])
 
+    def row_of(self, line: int, column: str) -> int:
+        del column  # Numbers are those of the file of lines; ``place`` tells the row in the other file.
+        return line
+
     def place(self, line: int, column: str | None) -> str:
         if self._sources is None:
             return f"row {line}"
         invoices, lines = self._sources
+        if column in self._delivery.contents.columns:
+            return f"the manifest, column {column}"
         declared = self._profile.columns.get(column or "")
         if column in invoices.names and not (declared and declared.field in LINE_FIELDS):
-            return f"{invoices.member.name}, column {column} (its line: {lines.member.name} row {line})"
+            at = bisect_right(self._firsts, line) - 1
+            row = f" row {self._invoice_rows[at]}" if at >= 0 else ""
+            return f"{invoices.member.name}{row}, column {column} (its line: {lines.member.name} row {line})"
         return f"{lines.member.name} row {line}" + (f", column {column}" if column else "")
 
     def blocks(
@@ -133,6 +146,7 @@ class SplitRows:
         del width, plausible, leading  # Each of the two files has its own width, and its own idea of a row.
         assert self._sources is not None, "header comes first"  # noqa: S101
         invoices, lines = self._sources
+        self._firsts, self._invoice_rows = array("Q"), array("Q")
         waiting = _Invoices()
         try:
             aside = self._read_invoices(invoices, waiting)
@@ -211,6 +225,9 @@ class SplitRows:
                         printable, weight = block.printable and stated_visible, 0
                     last, invoice = key, waiting.get(key) if lines.usable(cells) else None
                     waiting.unused.pop(key, None)
+                    if invoice is not None:
+                        self._firsts.append(line)
+                        self._invoice_rows.append(invoice.line)
                     weight += sum(map(len, invoice.cells)) if invoice is not None else 0
                 if invoice is None:
                     text = f"belongs to {' '.join(map(shown, key)) or 'nothing'}, which {invoices.member.name} lacks"

@@ -19,13 +19,14 @@ from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.windows import pin_pod
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.confirmation import ConfirmationSummary, Confirming
+from mlc_dagster.stampli.disposing import dispose_files
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, RequestCount
 from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
 from mlc_dagster.stampli.occurrences import decide_waiting
 from mlc_dagster.stampli.posting import DataAccessLost, post_window
 from mlc_dagster.stampli.reading import FileReading, Rereading, amount_of, read_files, reread_files
-from mlc_dagster.stampli.receiving import Receipt, dispose_files, files_of, receive_files
+from mlc_dagster.stampli.receiving import Receipt, files_of, receive_files
 from mlc_dagster.stampli.sending import PostingSummary
 from mlc_dagster.stampli.validation import ValidationSummary, validate_window
 from mlc_dagster.stampli.window import HeldWindow
@@ -153,8 +154,11 @@ def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) 
     problems = dispose_files(
         inbound.ledger,
         inbound.open_session,
+        inbound.archive,
         inbound.stampli,
+        inbound.profile,
         files_of(inbound.ledger, held.work.start, None),
+        scratch=inbound.scratch,
     )
     with inbound.ledger.reading() as reading:
         tally = equation(reading, FEED, held.work.start)

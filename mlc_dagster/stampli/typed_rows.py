@@ -5,6 +5,8 @@ mean (``columns``, ``assembly``). One invoice is in memory at a time.
 """
 
 import hashlib
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -50,8 +52,72 @@ class _Invoice(msgspec.Struct):
     lines: list[tuple[_Line, dict[str, str]]] = []
     splits: dict[int, list[tuple[_Line, dict[str, str]]]] = {}
     """By the number of their line."""
-    details: set[str] = set()
+    details: dict[str, int] = {}
+    """Record types of role ``detail`` that it has, with their rows."""
     faults: list[_Line] = []
+
+
+class _Origins:
+    """Which record a cell of a flat row came from: some bytes per record, for the few cells that are asked for."""
+
+    def __init__(self, rules: Typed) -> None:
+        self._rules = rules
+        self.file_row = 1
+        self._heads = array("Q")
+        self._details: dict[str, array[int]] = {kind: array("Q") for kind in rules.of_role("detail")}
+        self._splits = array("Q")
+        self._split_lines = array("Q")
+        self._split_filled = array("Q")
+        """For each split, a bit for each of its cells that is filled; the others are its line's."""
+
+    def add(self, invoice: _Invoice) -> None:
+        """Note the records of an invoice; invoices come in the order of the file."""
+        self._heads.append(invoice.head.number)
+        for kind, row in invoice.details.items():
+            self._details[kind].append(row)
+        for line, splits in invoice.splits.items():
+            for split, cells in splits:
+                names = self._rules.records[split.kind].cells[:64]
+                self._splits.append(split.number)
+                self._split_lines.append(line)
+                self._split_filled.append(sum(1 << at for at, name in enumerate(names) if cells.get(name)))
+
+    def row(self, line: int, column: str) -> int:
+        """The row of the record that holds ``column`` of the flat row ``line``; ``line`` itself where none does."""
+        if self._kinds(column, "line", "split"):
+            return self._of_line(line, column)
+        head = bisect_right(self._heads, line) - 1
+        if head < 0:
+            return line
+        first = self._heads[head]
+        last = self._heads[head + 1] if head + 1 < len(self._heads) else None
+        for kind in self._kinds(column, "detail"):
+            rows = self._details[kind]
+            at = bisect_right(rows, first)
+            if at < len(rows) and (last is None or rows[at] < last):
+                return rows[at]
+        if self._kinds(column, "invoice", "detail"):
+            return first
+        return self.file_row if self._kinds(column, "file") else line
+
+    def _of_line(self, line: int, column: str) -> int:
+        at = bisect_left(self._splits, line)
+        if at == len(self._splits) or self._splits[at] != line:
+            return line
+        places = [
+            self._rules.records[kind].cells.index(column)
+            for kind in self._kinds(column, "split")
+            if column in self._rules.records[kind].cells
+        ]
+        filled = any(self._split_filled[at] >> place & 1 for place in places)
+        return line if filled else self._split_lines[at]
+
+    def _kinds(self, column: str, *roles: str) -> list[str]:
+        return [
+            kind
+            for kind, record in self._rules.records.items()
+            if record.role in roles and (column in record.cells or column in record.constants)
+        ]
 
 
 class TypedRows:
@@ -70,6 +136,7 @@ class TypedRows:
             used.update(dict.fromkeys([*record.cells, *record.constants]))
         used.pop(NOT_USED, None)
         self._names = list(used)
+        self._origins = _Origins(rules)
         self._amount = next(name for name, column in profile.columns.items() if column.field == "line_amount")
 
     def header(self) -> list[str] | Fault | None:
@@ -82,8 +149,12 @@ class TypedRows:
             raise self._refused(f"row {first.number} {why}; a record {' or '.join(wanted)} is expected first")
         return list(self._names)
 
+    def row_of(self, line: int, column: str) -> int:
+        """Rows are numbered by their line record; a value of the invoice stands in another one."""
+        return self._origins.row(line, column)
+
     def place(self, line: int, column: str | None) -> str:
-        return f"row {line}" if column is None else f"row {line}, column {column}"
+        return f"row {line}" if column is None else f"row {self.row_of(line, column)}, column {column}"
 
     def blocks(
         self, width: int, plausible: Callable[[Sequence[str]], bool], *, leading: int | None = None
@@ -92,7 +163,9 @@ class TypedRows:
         numbers: list[int] = []
         rows: list[list[str]] = []
         faults: list[tuple[int, Fault]] = []
+        self._origins = _Origins(self._rules)
         for invoice in self._invoices():
+            self._origins.add(invoice)
             self._flatten(invoice, numbers, rows, faults)
             if len(rows) + len(faults) >= _BLOCK_ROWS:
                 yield _block(numbers, rows, faults)
@@ -181,12 +254,13 @@ class TypedRows:
                 if line.fault is not None or rows > 1:
                     raise self._refused(f"row {line.number} {line.fault or 'is a second record of the file'}")
                 shared = _named(line, record)
+                self._origins.file_row = line.number
             elif role == "invoice" and record is not None:
                 if current is not None:
                     yield current
-                current = _Invoice(line, {**shared, **_named(line, record)}, line.fault, [], {}, set(), [])
+                current = _Invoice(line, {**shared, **_named(line, record)}, line.fault, [], {}, {}, [])
             elif current is None:
-                current = _Invoice(line, dict(shared), "stands before the first invoice", [], {}, set(), [])
+                current = _Invoice(line, dict(shared), "stands before the first invoice", [], {}, {}, [])
             else:
                 self._add(current, line, record)
         if current is not None:
@@ -216,7 +290,7 @@ class TypedRows:
         elif line.kind in invoice.details:
             invoice.faults.append(line._replace(fault=f"is a second {line.kind} of one invoice; one can be kept"))
         else:
-            invoice.details.add(line.kind)
+            invoice.details[line.kind] = line.number
             invoice.cells.update(cells)
 
     def _flatten(
@@ -279,15 +353,16 @@ class _Controls:
         if self._end is None:
             return
         stated = dict(zip(record.cells, trailer.cells, strict=True))
+        where = f"{file_name}: row {trailer.number}, the trailer's"
         for cell, kinds in self._end.counts.items():
             counted = sum(self._counts[kind] for kind in kinds)
-            refuse_other_count(stated[cell], counted, f"{file_name}: the trailer's {cell} ({'+'.join(kinds)})")
+            refuse_other_count(stated[cell], counted, f"{where} {cell} ({'+'.join(kinds)})")
         for cell, total in self._totals.items():
-            total.refuse_other(stated[cell], f"{file_name}: the trailer's {cell}")
+            total.refuse_other(stated[cell], f"{where} {cell}")
         if self._end.sha256 is not None and stated[self._end.sha256].lower() != digest:
             raise FileRejected(
                 "FILE_SCHEMA",
-                f"{file_name}: the trailer's {self._end.sha256} is {shown(stated[self._end.sha256])}, the bytes before "
+                f"{where} {self._end.sha256} is {shown(stated[self._end.sha256])}, the bytes before "
                 f"it have {digest}; the file was changed on the way: have it sent again",
             )
 

@@ -28,10 +28,11 @@ from mlc_dagster.stampli.comparison import body_fields, compare, is_ours, origin
 from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, WindowWork
-from mlc_dagster.stampli.other_names import differs_in_names_only, look_under_other_names
+from mlc_dagster.stampli.other_names import QUICKER_THAN_PEOPLE, OtherNames
 from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import problem
 from mlc_dagster.stampli.sending import PostingStopped, PostingSummary, Sender, WindowLost, lease_length
+from mlc_dagster.stampli.unseen import unseen_remedy
 
 MOST_ATTEMPTS = 3
 """Attempts with unknown outcome, over all runs, before two people decide on a further one."""
@@ -115,6 +116,10 @@ class Uncertainty:
             return None
         return max(0.01, (min(due) - now).total_seconds() + 0.01)
 
+    def time_to_look(self) -> bool:
+        """Whether ``settle_due`` would look now."""
+        return asyncio.get_running_loop().time() >= self._next_check
+
     async def settle_due(self, *, new: bool) -> bool:
         """Look up what is due and act on it; what may be sent again is kept for ``send_proven``.
 
@@ -128,7 +133,7 @@ class Uncertainty:
             DataAccessLost: absence cannot be proven any more.
         """
         now = asyncio.get_running_loop().time()
-        if now < self._next_check:
+        if not self.time_to_look():
             return False
         # Often enough to be prompt, seldom enough to cost nothing while a window is posted at full speed.
         self._next_check = now + min(0.5, self._settings.refused_wait / 2, self._settings.ambiguous_wait / 4)
@@ -144,17 +149,18 @@ class Uncertainty:
         findings = await self._prover.look_up([sought_for_attempt(row) for row in due])
         present = [finding for finding in findings.values() if finding.presence is Presence.PRESENT]
         complete = await self._read(present)
-        for row in due:
-            await self._settle(row, findings[row["id"]], complete)
+        # First those that are there: what they became is nobody else's.
+        names = self._other_names()
+        for row in sorted(due, key=lambda row: findings[row["id"]].presence is not Presence.PRESENT):
+            await self._settle(row, findings[row["id"]], complete, names)
         await asyncio.to_thread(self._count)
         for row in due:
             if findings[row["id"]].presence is Presence.UNPROVEN:
                 raise DataAccessLost(row["business_unit"])
         return True
 
-    async def send_proven(self, in_flight: int) -> list[Coroutine[None, None, None]]:
-        """What sends again what is proven absent, as many as there are free slots; the caller lets it run at once."""
-        free = self._sender.free_slots(in_flight)
+    async def send_proven(self, free: int) -> list[Coroutine[None, None, None]]:
+        """What sends again what is proven absent, in as many ``free`` slots; the caller lets it run at once."""
         if not self._proven or free < 1:
             return []
         group = [self._proven.popleft() for _ in range(min(free, len(self._proven)))]
@@ -178,16 +184,17 @@ class Uncertainty:
         row: Row,
         finding: Finding,
         complete: dict[int, InvoiceRecord],
+        names: OtherNames,
     ) -> None:
         match finding.presence:
             case Presence.PRESENT:
                 await self._found(row["id"], body_fields(row["body"]), finding, complete)
             case Presence.ABSENT | Presence.OTHER_BUSINESS_UNIT:
-                await self._absent(row)
+                await self._absent(row, names)
             case Presence.NOTHING_VISIBLE if row["phase"] == Phase.REFUSED:
                 # As little is visible as before the first invoice of this business unit was sent, and the refusal was
                 # complete: the evidence for sending is the same as then.
-                await self._absent(row)
+                await self._absent(row, names)
             case Presence.NOTHING_VISIBLE:
                 why = "no invoice of the business unit is visible, so it cannot be proven whether this one was created"
                 await self._park_unknown(row, why)
@@ -224,38 +231,37 @@ class Uncertainty:
         )
         self._summary.already_in_fusion += 1
 
-    async def _under_other_names(self, row: Row) -> bool:
-        """What is absent under its names may be there under others; True when it is, or may be."""
+    def _other_names(self) -> OtherNames:
         user = self._settings.posting_user
-        finding = await look_under_other_names(self._prover, self._inbound.ledger, row, posting_user=user)
-        if finding.presence is Presence.UNPROVEN:
+        return OtherNames(self._prover, self._client, self._inbound.ledger, posting_user=user)
+
+    async def _under_other_names(self, row: Row, names: OtherNames) -> bool:
+        """What is absent under its names may be there under others; True when it is, or may be."""
+        traces = await names.look(row)
+        if traces.presence is Presence.UNPROVEN or traces.wait:
             await self._writer.submit(partial(recovery.postpone, submission_id=row["id"], wait=2 * self._half_wait))
             return True
-        if not finding.records:
-            return False
-        fields = body_fields(row["body"])
-        complete = await self._read([finding])
-        same = [each for each in complete.values() if differs_in_names_only(compare(fields, each))]
-        if len(same) == len(finding.records) == 1:
+        if traces.ours is not None:
             await self._writer.submit(
                 partial(
                     submissions.mark_created,
                     submission_id=row["id"],
-                    fusion_invoice_id=same[0].invoice_id,
+                    fusion_invoice_id=traces.ours.invoice_id,
                     http_status=None,
                     evidence="found in Fusion under another number or supplier, with our marks and content",
                 )
             )
             self._summary.adopted += 1
-        else:
-            ids = ", ".join(str(record.invoice_id) for record in finding.records)
-            await self._park_unknown(row, f"Fusion shows it, or part of it, under other names: InvoiceId {ids}")
-        return True
+        elif traces.told:
+            await self._park_unknown(row, "it may be in Fusion under other names", remedy=traces.told)
+        return traces.ours is not None or bool(traces.told)
 
-    async def _absent(self, row: Row) -> None:
+    async def _absent(self, row: Row, names: OtherNames) -> None:
+        # A refused request that was stored all the same is found by its names, unless people had time to change them.
+        asked_for_names = row["phase"] == Phase.UNKNOWN or self._people_had_time(row)
+        if asked_for_names and await self._under_other_names(row, names):
+            return
         if row["phase"] == Phase.UNKNOWN:
-            if await self._under_other_names(row):
-                return
             proofs = await self._writer.submit(
                 partial(submissions.mark_absent_once, submission_id=row["id"], next_look=self._half_wait)
             )
@@ -274,6 +280,10 @@ class Uncertainty:
             )
             ended_as = Phase.REFUSED
         self._proven.append((row, ended_as))
+
+    def _people_had_time(self, row: Row) -> bool:
+        began: dt.datetime = row["created_at"]
+        return self._inbound.ledger.now() - began >= QUICKER_THAN_PEOPLE
 
     def _claim_again(self, transaction: Transaction, row: Row, ended_as: Phase, body: bytes | None) -> Intent | None:
         before = recovery.get_submission(transaction, row["id"])
@@ -300,8 +310,8 @@ class Uncertainty:
         if isinstance(answer, BusinessRefusal):
             await self.refused_by_content(intent, answer)
 
-    async def _park_unknown(self, row: Row, why: str) -> None:
-        found = problem("SUBMIT_UNKNOWN", value=why)
+    async def _park_unknown(self, row: Row, why: str, *, remedy: str | None = None) -> None:
+        found = problem("SUBMIT_UNKNOWN", value=why, remedy=remedy)
         await self._writer.submit(
             partial(
                 submissions.park_submission,
@@ -331,6 +341,8 @@ class Uncertainty:
             if finding.presence is Presence.UNPROVEN:
                 await self._sender.unknown(intent.submission_id, f"{refusal}; absence not proven", refusal.status)
                 return
+            if self._people_had_time(row) and await self._under_other_names(row, self._other_names()):
+                return
             if (body := await self._renamed(row, fields)) is not None:
                 await self._send_renamed(row, body)
                 return
@@ -339,10 +351,11 @@ class Uncertainty:
             return
         codes = ", ".join(refusal.codes) or f"HTTP {refusal.status}"
         text = "; ".join(detail.text for detail in refusal.details)
-        found = problem("FUSION_REJECTED", field=codes, value=text)
         # Where nothing is visible the refusal is told, but not taken for proof: the claim stays, and nothing that
         # takes the invoice's place is sent before this attempt could be looked for.
         proven = finding.presence is not Presence.NOTHING_VISIBLE
+        remedy = None if proven else unseen_remedy(row["business_unit"], self._settings.posting_user)
+        found = problem("FUSION_REJECTED", field=codes, value=text, remedy=remedy)
         await self._writer.submit(
             partial(
                 submissions.park_submission,

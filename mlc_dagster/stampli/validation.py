@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from mlc_dagster.fusion.client import FusionClient
-from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger import references as reference_cache
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.invoice_chunks import window_invoices
+from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.releases import AFTER_ABANDON, held_after_abandon
 from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.schema import submission
@@ -27,6 +28,7 @@ from mlc_dagster.stampli.checks import check_invoice, warn_about
 from mlc_dagster.stampli.identity import normalised_key, number_key
 from mlc_dagster.stampli.inbound import Inbound, silent
 from mlc_dagster.stampli.mapping import Mapping, Needed, map_invoice, needed
+from mlc_dagster.stampli.match_trail import MatchTrail
 from mlc_dagster.stampli.model import Invoice, invoice_from_json
 from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import Problem, problem, reasons
@@ -64,6 +66,8 @@ class Verdict:
     problems: tuple[Problem, ...] = ()
     mapping: Mapping | None = None
     void: bool = False
+    invoice: Invoice | None = None
+    """As it was read; where there is a mapping."""
 
 
 async def validate_window(
@@ -95,8 +99,9 @@ async def validate_window(
         verdicts = await judge(inbound, reader, [row for row in rows if not row["attempted"]])
         with inbound.ledger.transaction() as transaction:
             # In one order everywhere, since each holds the name of its number until the commit.
+            trail = MatchTrail(transaction, reader)
             for verdict in sorted(verdicts, key=lambda each: _likeness(each.mapping) if each.mapping else ""):
-                _record(transaction, inbound, reader, verdict, summary)
+                _record(transaction, inbound, trail, verdict, summary)
         progress(len(rows))
         after = rows[-1]["id"]
 
@@ -113,7 +118,7 @@ def _to_judge(
     transaction: Transaction, window_start: dt.datetime, after: int, *, all_parked: bool
 ) -> list[dict[str, Any]]:
     states = [InvoiceState.RECEIVED, InvoiceState.VALIDATED, InvoiceState.PARKED]
-    rows = ledger_invoices.window_invoices(transaction, window_start, states, after=after, limit=_CHUNK)
+    rows = window_invoices(transaction, window_start, states, after=after, limit=_CHUNK)
     attempted = {
         row["invoice_pk"]
         for row in transaction.rows(
@@ -211,7 +216,7 @@ def _map(
         number_reused=number_reused,
     )
     if isinstance(mapped, Mapping):
-        return Verdict(candidate.row, mapping=mapped)
+        return Verdict(candidate.row, mapping=mapped, invoice=invoice)
     return Verdict(candidate.row, tuple(mapped))
 
 
@@ -237,7 +242,7 @@ def _reused_numbers(inbound: Inbound, candidates: Sequence[_Candidate]) -> set[i
 
 
 def _record(
-    transaction: Transaction, inbound: Inbound, reader: ReferenceReader, verdict: Verdict, summary: ValidationSummary
+    transaction: Transaction, inbound: Inbound, trail: MatchTrail, verdict: Verdict, summary: ValidationSummary
 ) -> None:
     row = verdict.row
     if verdict.void:
@@ -247,17 +252,17 @@ def _record(
         ):  # fmt: skip
             summary.voided += 1
         return
-    mapping, problems = verdict.mapping, list(verdict.problems)
+    mapping, invoice, problems = verdict.mapping, verdict.invoice, list(verdict.problems)
     if mapping is not None:
         transaction.lock_name(_likeness(mapping))
         held = _duplicate(transaction, row, mapping)
         problems += [held] if held else []
-    if problems or mapping is None:
+    if problems or mapping is None or invoice is None:
         _park(transaction, row, problems, mapping, summary)
         return
     company = inbound.stampli.companies[row["company_id"]]
-    _audit_matches(transaction, reader, row["id"], mapping, company)
-    for warning in (*mapping.warnings, *warn_about(invoice_from_json(row["content"]))):
+    trail.write(row["id"], mapping, company)
+    for warning in (*mapping.warnings, *warn_about(invoice)):
         summary.warnings[warning.reason] += 1
         transaction.audit("invoice.warning", f"invoice:{row['id']}", reason=warning.reason, text=warning.text)
     moved = move(
@@ -290,45 +295,6 @@ def _identity(mapping: Mapping) -> dict[str, Any]:
     }
 
 
-def _audit_matches(
-    transaction: Transaction, reader: ReferenceReader, invoice_pk: int, mapping: Mapping, company: CompanySettings
-) -> None:
-    """One event per match, naming the snapshot it was found in and its age, although nothing was asked for it."""
-    subject = f"invoice:{invoice_pk}"
-    data, now = reader.data, transaction.now
-    transaction.audit(
-        "supplier.matched", subject, number=mapping.supplier_number, supplier_id=mapping.supplier_id,
-        site=mapping.site_name, snapshot=data.age_of("supplier", mapping.supplier_number, now),
-    )  # fmt: skip
-    chart = reader.chart(company.chart)
-    position = chart.segments.index(chart.natural_account)
-    combinations = {
-        str(line[name])
-        for line in mapping.lines
-        for name in ("DistributionCombination", "MultiperiodAccountingAccrualAccount")
-        if line.get(name)
-    }
-    for combination in sorted(combinations):
-        account = combination.split(chart.delimiter)[position]
-        transaction.audit(
-            "account.matched", subject, combination=combination,
-            snapshot=data.age_of("combination", f"{company.chart}|{account}", now),
-        )  # fmt: skip
-    if chart.cost_center_value_set is not None and chart.cost_center is not None:
-        place = chart.segments.index(chart.cost_center)
-        for value in sorted({combination.split(chart.delimiter)[place] for combination in combinations}):
-            if ("cost_center", f"{company.chart}|{value}") in data.read_at:
-                transaction.audit(
-                    "cost_center.matched", subject, value=value, value_set=chart.cost_center_value_set,
-                    snapshot=data.age_of("cost_center", f"{company.chart}|{value}", now),
-                )  # fmt: skip
-    for application, name in ((200, "AP"), (101, "GL")):
-        transaction.audit(
-            "period.matched", subject, application=name, accounting_date=mapping.accounting_date.isoformat(),
-            snapshot=data.age_of("period", f"{company.ledger}|{application}", now),
-        )  # fmt: skip
-
-
 def _park(
     transaction: Transaction, row: Row, problems: list[Problem], mapping: Mapping | None, summary: ValidationSummary
 ) -> None:
@@ -356,7 +322,7 @@ def _park(
         summary.parked[reason] += 1
 
 
-_ALIKE = (
+_ALIKE = Prepared(
     sa.select(
         invoice_table.c.id,
         invoice_table.c.source_key,
@@ -387,7 +353,7 @@ def _duplicate(transaction: Transaction, row: Row, mapping: Mapping) -> Problem 
     released: list[str] = row["released_reasons"] or []
     key = number_key(mapping.fusion_number)
     likeness = {"supplier": mapping.supplier_id, "number": normalised_key(mapping.fusion_number), "key": row["id"]}
-    others = transaction.rows(_ALIKE, likeness)
+    others = _ALIKE.rows(transaction, likeness)
     for other in others:
         same_number = other["number_key"] == key
         other_unit = other["business_unit"] != mapping.business_unit

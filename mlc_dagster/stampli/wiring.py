@@ -16,8 +16,7 @@ from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.accounts import TemplateFault, template_of
 from mlc_dagster.stampli.crosswalks import load_crosswalks
 from mlc_dagster.stampli.inbound import Inbound
-from mlc_dagster.stampli.profile import Profile, load_profile
-from mlc_dagster.stampli.profile_files import Manifest, Marker
+from mlc_dagster.stampli.profile import load_profile
 from mlc_dagster.vault import SecretResolver
 
 
@@ -35,7 +34,6 @@ def connect_inbound(settings: Settings, secrets: SecretResolver, ledger: Ledger)
 
     _check_templates(settings, stampli)
     profile = load_profile(_profile_name(settings, stampli.profile))
-    _check_disposal(settings, stampli, profile)
 
     def session() -> AbstractContextManager[SftpSession]:
         return open_account(stampli.sftp, secrets)
@@ -53,13 +51,6 @@ def connect_inbound(settings: Settings, secrets: SecretResolver, ledger: Ledger)
         open_session=session,
         open_client=client,
     )
-
-
-def _check_disposal(settings: Settings, stampli: StampliSettings, profile: Profile) -> None:
-    """What is moved away is one file; its marker, or the files that a manifest names, would be left behind alone."""
-    if stampli.after_read != "leave" and isinstance(profile.file.end, Manifest | Marker):
-        text = f"stampli.after_read: files of profile {profile.name} belong together; only leave is possible"
-        raise SettingsError(str(settings.root / "mlc.yaml"), [text])
 
 
 def _check_templates(settings: Settings, stampli: StampliSettings) -> None:

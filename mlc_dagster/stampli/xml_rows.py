@@ -1,58 +1,71 @@
 """An XML document to flat rows: an element per invoice, an element per line, cells by the paths of the profile.
 
-Belongs here: which element fills which column of which row. Does not: parsing (``xml_stream``) and what cells mean
+Belongs here: rows and their numbers. Does not: parsing (``xml_stream``), paths (``xml_walk``) and what cells mean
 (``columns``, ``assembly``). One invoice is in memory at a time. A row's number is that of its line element in the
 document; ``place`` tells its path.
 """
 
+import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from tempfile import SpooledTemporaryFile
 from typing import BinaryIO
 
 import msgspec
 
-from mlc_dagster.stampli.naming import key_named
+from mlc_dagster.stampli.naming import Key, key_named
 from mlc_dagster.stampli.parsed import FileRejected
 from mlc_dagster.stampli.physical_lines import RAW_KEPT
-from mlc_dagster.stampli.profile import Profile, column_name
+from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.profile_rows import Xml
-from mlc_dagster.stampli.reasons import shown
 from mlc_dagster.stampli.rows import Block, Fault
-from mlc_dagster.stampli.xml_stream import Begin, End, read_events
+from mlc_dagster.stampli.xml_stream import read_events
+from mlc_dagster.stampli.xml_walk import Cells, Plan, Walk
 
 _BLOCK_ROWS = 500
-_LARGEST_INVOICE = 64
-"""Times ``max_row_bytes`` that the texts of one invoice may have together."""
-
-_Path = tuple[str, ...]
+_SPOOLED = 16 * 1024 * 1024
+"""Bytes of invoices that are kept in memory."""
 
 
-class _Element(msgspec.Struct):
-    """The cells of an invoice or a line, and what is wrong with them."""
+class _Invoice(msgspec.Struct, array_like=True):
+    """One invoice as it waits: its own cells, and those of its lines."""
 
-    cells: dict[str, str] = {}
-    faults: list[str] = []
+    first: int
+    """Number of its first row."""
+    cells: Cells
+    lines: list[tuple[int, Cells]]
+    faults: list[tuple[int, bytes, str, tuple[Key, ...]]]
+    printable: bool
 
 
-class _Plan:
-    """Paths of the profile from the document element on."""
+class _Invoices:
+    """All invoices of a document, in its order, read as often as asked."""
 
-    def __init__(self, rules: Xml) -> None:
-        self.root: _Path = (rules.document,)
-        self.invoice: _Path = (*self.root, *rules.invoice.split("/"))
-        self.line: _Path = (*self.invoice, *rules.line.split("/"))
-        self.columns: dict[_Path, str] = {}
-        for base, cells in (
-            (self.root, rules.cells.document), (self.invoice, rules.cells.invoice), (self.line, rules.cells.line),
-        ):  # fmt: skip
-            for column, path in cells.items():
-                self.columns[(*base, *path.split("/"))] = column
+    def __init__(self) -> None:
+        file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=_SPOOLED)  # noqa: SIM115 (closed below)
+        self._file = file
+        # Nobody says when the last row was read.
+        weakref.finalize(self, file.close)
+        self._ends = array("Q")
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def add(self, invoice: _Invoice) -> None:
+        self._file.write(self._encoder.encode(invoice))
+        self._ends.append(self._file.tell())
+
+    def __iter__(self) -> Iterator[_Invoice]:
+        decoder = msgspec.msgpack.Decoder(_Invoice)
+        start = 0
+        for end in self._ends:
+            self._file.seek(start)
+            yield decoder.decode(self._file.read(end - start))
+            start = end
 
 
 class XmlRows:
-    """The rows of one document; see ``row_sources.RowSource``."""
+    """The rows of one document; see ``row_sources.RowSource``. It is parsed once; its invoices wait on disk."""
 
     def __init__(
         self, opened: Callable[[], AbstractContextManager[BinaryIO]], file_name: str, profile: Profile, rules: Xml
@@ -61,18 +74,20 @@ class XmlRows:
         self._file_name = file_name
         self._profile = profile
         self._rules = rules
-        self._plan = _Plan(rules)
-        self._names: list[str] = list(self._plan.columns.values())
+        self._walk = Walk(Plan(rules), profile, rules, self._refused)
+        self._invoices: _Invoices | None = None
         self._firsts = array("Q")
         """Number of the first row of each invoice."""
 
     def header(self) -> list[str] | Fault | None:
         """Declared columns, and one for each element that nobody declared: none is left out silently."""
-        walk = self._new_walk()
-        for _ in self._invoices(walk):
-            pass
-        self._names = [*self._plan.columns.values(), *walk.unknown]
-        return list(self._names)
+        if self._invoices is None:
+            self._invoices = self._read()
+        return list(self._walk.names)
+
+    def row_of(self, line: int, column: str) -> int:
+        del column  # Rows are line elements; ``place`` tells the path of a cell.
+        return line
 
     def place(self, line: int, column: str | None) -> str:
         invoice = bisect_right(self._firsts, line)
@@ -93,53 +108,32 @@ class XmlRows:
         self, width: int, plausible: Callable[[Sequence[str]], bool], *, leading: int | None = None
     ) -> Iterator[Block]:
         del width, plausible, leading  # Elements say themselves where they begin and end.
-        number = 1
-        self._firsts = array("Q")
+        assert self._invoices is not None, "header comes first"  # noqa: S101
+        blank = _filled([""] * len(self._walk.names), self._walk.document)
+        shared_visible = "".join(blank).isprintable()
         numbers: list[int] = []
         rows: list[list[str]] = []
         faults: list[tuple[int, Fault]] = []
-        walk = self._new_walk()
-        for _ in self._invoices(walk):
-            self._firsts.append(number)
-            number = self._flatten(walk, number, numbers, rows, faults)
-            if len(rows) + len(faults) >= _BLOCK_ROWS:
-                yield _block(numbers, rows, faults)
-                numbers, rows, faults = [], [], []
-        yield _block(numbers, rows, faults)
-
-    def _flatten(
-        self, walk: "_Walk", number: int, numbers: list[int], rows: list[list[str]], faults: list[tuple[int, Fault]]
-    ) -> int:
-        """Adds an invoice's rows; returns the number of the next row."""
-        head = {**walk.document, **walk.invoice.cells}
-        key = key_named(self._profile, head)
-        place = f"({self._rules.invoice}[{len(self._firsts)}])"
-        if not walk.lines:
-            found = walk.invoice.faults or [f"has no {self._rules.line}"]
-            faults.append((number, self._fault(head, f"{place} {'; '.join(found)}", key)))
-            return number + 1
-        for line in walk.lines:
-            cells = {**head, **line.cells}
-            wrong = walk.invoice.faults + line.faults
-            if wrong:
-                faults.append((number, self._fault(cells, f"{place} {'; '.join(wrong)}", key)))
-            else:
+        printable = shared_visible
+        for invoice in self._invoices:
+            head = _filled(blank, invoice.cells)
+            for number, cells in invoice.lines:
                 numbers.append(number)
-                rows.append([cells.get(name, "") for name in self._names])
-            number += 1
-        return number
+                rows.append(_filled(head, cells))
+            faults += [(number, Fault(raw, text, names)) for number, raw, text, names in invoice.faults]
+            printable = printable and invoice.printable
+            if len(rows) + len(faults) >= _BLOCK_ROWS:
+                yield Block(numbers, rows, faults, printable=printable)
+                numbers, rows, faults = [], [], []
+                printable = shared_visible
+        yield Block(numbers, rows, faults, printable=printable)
 
-    def _fault(self, cells: dict[str, str], text: str, key: tuple[tuple[str, ...], ...]) -> Fault:
-        kept = [f"{name}={cell}" for name, cell in cells.items() if not self._profile.forbidden.matches(name)]
-        return Fault("\n".join(kept).encode("utf-8", "replace")[:RAW_KEPT], text, key)
-
-    def _new_walk(self) -> "_Walk":
-        return _Walk(self._plan, self._profile, self._rules, self._refused)
-
-    def _invoices(self, walk: "_Walk") -> Iterator[None]:
-        """Takes the walk through the document, with a stop at the end of each invoice."""
+    def _read(self) -> _Invoices:
+        """Take the walk through the document, from its start to its end."""
+        invoices, walk = _Invoices(), self._walk
+        number = 1
         with self._opened() as stream:
-            events = read_events(
+            batches = read_events(
                 stream,
                 encoding=self._profile.text.encoding,
                 max_depth=self._rules.max_depth,
@@ -147,122 +141,49 @@ class XmlRows:
                 max_names=self._profile.text.max_columns,
                 refused=self._refused,
             )
-            for event in events:
-                if walk.take(event):
-                    yield
-                    walk.next_invoice()
+            for batch in batches:
+                for event in batch:
+                    if walk.take(event):
+                        self._firsts.append(number)
+                        invoice = self._found(number)
+                        invoices.add(invoice)
+                        number += max(1, len(walk.lines))
+                        walk.next_invoice()
+        return invoices
+
+    def _found(self, number: int) -> _Invoice:
+        """The invoice that the walk has come to the end of; ``number`` is that of its first row."""
+        walk = self._walk
+        own, lines = walk.invoice, walk.lines
+        place = f"({self._rules.invoice}[{len(self._firsts)}])"
+        found = _Invoice(number, own.cells, [], [], printable=True)
+        if not lines:
+            wrong = own.faults or [f"has no {self._rules.line}"]
+            found.faults.append(self._fault(number, own.cells, {}, f"{place} {'; '.join(wrong)}"))
+            return found
+        for at, line in enumerate(lines, start=number):
+            if wrong := own.faults + line.faults:
+                found.faults.append(self._fault(at, own.cells, line.cells, f"{place} {'; '.join(wrong)}"))
+            else:
+                found.lines.append((at, line.cells))
+        texts = [*own.cells.values(), *(text for _, cells in found.lines for text in cells.values())]
+        found.printable = "".join(texts).isprintable()
+        return found
+
+    def _fault(self, number: int, head: Cells, line: Cells, text: str) -> tuple[int, bytes, str, tuple[Key, ...]]:
+        names = self._walk.names
+        shared = {names[at]: cell for at, cell in {**self._walk.document, **head}.items()}
+        cells = {**shared, **{names[at]: cell for at, cell in line.items()}}
+        kept = [f"{name}={cell}" for name, cell in cells.items() if not self._profile.forbidden.matches(name)]
+        raw = "\n".join(kept).encode("utf-8", "replace")[:RAW_KEPT]
+        return number, raw, text, key_named(self._profile, shared)
 
     def _refused(self, text: str) -> FileRejected:
         return FileRejected("FILE_SCHEMA", f"{self._file_name}: {text}")
 
 
-class _Walk:
-    """Where in the document we are, and the invoice that is being read."""
-
-    def __init__(self, plan: _Plan, profile: Profile, rules: Xml, refused: Callable[[str], FileRejected]) -> None:
-        self._plan = plan
-        self._forbidden = profile.forbidden.matches
-        self._rules = rules
-        self._refused = refused
-        self._limit = profile.text.max_row_bytes * _LARGEST_INVOICE
-        self._most_columns = profile.text.max_columns
-        self._paths: list[_Path] = []
-        """Of each open element."""
-        self._parents: list[bool] = []
-        """For each open element, whether it holds elements."""
-        self.document: dict[str, str] = {}
-        self.unknown: dict[str, None] = {}
-        """Columns of elements that nobody declared, of the whole document."""
-        self._begun = False
-        self._seen = False
-        self.invoice = _Element({}, [])
-        self.lines: list[_Element] = []
-        self._in_line = False
-        self._size = 0
-
-    def next_invoice(self) -> None:
-        """Forget the invoice that has ended."""
-        self.invoice, self.lines, self._size = _Element({}, []), [], 0
-
-    def take(self, event: Begin | End) -> bool:
-        """One event; True when it ends an invoice."""
-        if isinstance(event, Begin):
-            self._begin(event.name, event.attributes)
-            return False
-        path = self._paths[-1]
-        if event.text:
-            self._leaf(path, event.text)
-        self._paths.pop()
-        self._parents.pop()
-        if path == self._plan.line:
-            self._in_line = False
-        if path == self._plan.invoice:
-            self._begun = False
-            return True
-        return False
-
-    def _begin(self, name: str, attributes: dict[str, str]) -> None:
-        if self._paths:
-            self._parents[-1] = True
-            path = (*self._paths[-1], name)
-        elif name == self._plan.root[0]:
-            path = self._plan.root
-        else:
-            raise self._refused(f"the document is {shown(name)!r}, the profile expects {self._plan.root[0]!r}")
-        self._paths.append(path)
-        self._parents.append(False)
-        if path == self._plan.invoice:
-            self._begun = self._seen = True
-        elif path == self._plan.line:
-            self._in_line = True
-            self.lines.append(_Element({}, []))
-            if len(self.lines) > self._rules.max_per_invoice:
-                raise self._refused(f"an invoice has more than {self._rules.max_per_invoice} rows (max_per_invoice)")
-        elif not self._begun and name == self._plan.invoice[-1]:
-            # Elements that nobody declared are told as unknown columns; an invoice must not be one of them.
-            expected = "/".join(self._plan.invoice)
-            raise self._refused(f"{'/'.join(map(shown, path))}: invoices are expected in {expected}")
-        elif self._begun and not self._in_line and name == self._plan.line[-1]:
-            self.invoice.faults.append(f"{name} stands in another place than {self._rules.line}")
-        for attribute, value in attributes.items():
-            if value:
-                self._leaf((*path, f"@{attribute}"), value)
-
-    def _leaf(self, path: _Path, text: str) -> None:
-        element = self.lines[-1] if self._in_line else self.invoice
-        cells = element.cells if self._begun else self.document
-        self._size += len(text)
-        if self._size > self._limit:
-            raise self._refused(f"the texts of one invoice have more than {self._limit} characters")
-        column = self._plan.columns.get(path)
-        if column is None:
-            name = self._unknown(path)
-            self.unknown[name] = None
-            if len(self.unknown) > self._most_columns:
-                raise self._refused(f"has more than {self._most_columns} undeclared elements (max_columns)")
-            if not self._begun and self._seen:
-                # After an invoice it can no longer be in all rows.
-                return
-            cells.setdefault(name, text)
-            return
-        if path[-1][0] != "@" and self._parents and self._parents[-1]:
-            element.faults.append(f"{column} ({'/'.join(path)}) holds elements and text")
-        if not self._begun and self._seen:
-            raise self._refused(f"{'/'.join(path)} ({column}) stands after an invoice; it is expected before the first")
-        if column in cells:
-            fault = f"{column} ({'/'.join(path)}) is there twice"
-            if not self._begun:
-                raise self._refused(fault)
-            element.faults.append(fault)
-        cells[column] = text
-
-    def _unknown(self, path: _Path) -> str:
-        """The column for an element that is not declared: bank data by its forbidden name, others by their path."""
-        names = [column_name(part.removeprefix("@")) for part in path]
-        bank = next((name for name in names if self._forbidden(name)), None)
-        return bank or column_name("/".join(path[1:]))
-
-
-def _block(numbers: list[int], rows: list[list[str]], faults: list[tuple[int, Fault]]) -> Block:
-    printable = "".join(cell for row in rows for cell in row).isprintable()
-    return Block(numbers, rows, faults, printable=printable)
+def _filled(cells: list[str], more: Cells) -> list[str]:
+    row = cells.copy()
+    for at, cell in more.items():
+        row[at] = cell
+    return row

@@ -62,12 +62,21 @@ def secret_text(reference: str, place: str, content: bytes) -> str:
 
 
 def refuse_open_permissions(reference: str, path: Path, mode: int) -> None:
-    """Raise SecretError when users who are neither the owner nor of the group may read or change the file."""
+    """Raise SecretError when others than the owner may change the file, or others than its group may read it.
+
+    Service accounts read secrets through a group; whoever may write one decides whom the product logs in as.
+    """
     mounted = any(path.is_relative_to(folder) for folder in ORCHESTRATOR_FOLDERS)
     exposed = stat.S_IWOTH if mounted else stat.S_IROTH | stat.S_IWOTH
     if mode & exposed:
-        raise SecretError(
-            reference,
-            f"{path} can be read or changed by every user of this machine (mode {stat.S_IMODE(mode):04o})",
-            f"run: chmod 600 {path}  (a Kubernetes secret volume: defaultMode: 0400)",
-        )
+        fault = "can be read or changed by every user of this machine"
+    elif mode & stat.S_IWGRP:
+        fault = "can be changed by everybody in its group"
+    else:
+        return
+    raise SecretError(
+        reference,
+        f"{path} {fault} (mode {stat.S_IMODE(mode):04o})",
+        f"run: chmod {'g-w' if mode & stat.S_IWGRP and not mode & exposed else '600'} {path}  "
+        "(a Kubernetes secret volume: defaultMode: 0400)",
+    )

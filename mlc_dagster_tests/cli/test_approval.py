@@ -11,6 +11,7 @@ from mlc_dagster.cli import app
 from mlc_dagster_tests.cli.conftest import BOTH, ONE, run_mlc
 
 OVERRIDES: dict[str, tuple[str, ...]] = {
+    "audit after-restore": (),
     "audit new-key": (),
     "exports abandon": ("1",),
     "exports after-restore": ("--same-installation",),

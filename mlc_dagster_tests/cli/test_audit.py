@@ -281,3 +281,39 @@ def test_a_pack_has_what_the_outbound_controls_found(tmp_path: Path) -> None:
     )
     assert checked.returncode == 0, checked.stdout
     assert "Exported: 1 files, 1 documents" in checked.stdout
+
+
+def test_a_restored_ledger(site: Site) -> None:
+    """A fault until two people document it; then told, with exit code 0, and signed."""
+    fingerprint = site.sign()
+    write(site.ledger, *"abc")
+    site.run("seal", "--checkpoint")
+    site.ledger.close()
+    place = site.root / "data" / "ledger.sqlite"
+    copy = place.read_bytes()
+    site.ledger = open_ledger(f"sqlite:///{place}", actor="test")
+    write(site.ledger, *"defg")
+    site.run("seal", "--checkpoint")
+    site.ledger.close()
+    for path in place.parent.glob("ledger.sqlite*"):
+        path.unlink()
+    place.write_bytes(copy)
+    site.ledger = open_ledger(f"sqlite:///{place}", actor="test")
+    fault = site.run("verify")
+    assert fault.exit_code == 1
+    assert "only then two people document it with mlc audit after-restore" in fault.stderr
+    assert site.run("after-restore", "--by", "Ada", "--approved-by", "ada", "--reason", "a backup").exit_code == 2
+    done = site.run("after-restore", *WHO, "--approved-by", "Grace")
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    assert "links 4 to 7 (4) were lost when the ledger was restored to link 3" in text
+    assert f"Signed by {fingerprint}" in text
+    verified = site.run("verify")
+    assert verified.exit_code == 0, verified.output
+    text = " ".join(verified.stdout.split())
+    assert "The audit trail holds, with a documented gap from link 4 to 7" in text
+    assert "by Ada, approved by Grace: quarterly review. A checkpoint from before proves the restored links." in text
+    assert [gap["first"] for gap in json_of(site.run("verify", "--json"))["gaps"]] == [4]
+    again = site.run("after-restore", *WHO, "--approved-by", "Grace")
+    assert again.exit_code == 2
+    assert "nothing is lost that can be shown" in again.output

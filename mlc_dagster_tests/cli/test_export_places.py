@@ -79,6 +79,31 @@ def test_after_restore(remote: PartnerRehearsal) -> None:
     assert "nothing was changed" in again.output
 
 
+def test_after_restore_tells_what_it_rests_on(remote: PartnerRehearsal) -> None:
+    """Partners take files: that the journal alone speaks for one is said, and two people may want more."""
+    for path in remote.inbox.iterdir():
+        path.unlink()
+    restore(remote)
+    done = exports(remote, "after-restore", *BOTH)
+    assert done.exit_code == 0
+    assert "1 of them count as delivered by the delivery journal alone" in done.output
+    restore(remote)
+    asked = exports(remote, "after-restore", "--ask-partner", *BOTH, "--json")
+    assert asked.exit_code == 1
+    assert '"rests_on": "nothing yet: journal and server do not agree"' in asked.output
+
+
+def test_after_restore_names_a_restart(remote: PartnerRehearsal) -> None:
+    """Who said it, and what the next run does because of it."""
+    exports(remote, "restart", "journals", *BOTH)
+    restore(remote)
+    done = exports(remote, "after-restore", *BOTH)
+    assert done.exit_code == 0
+    text = " ".join(done.output.split())
+    assert "restart number 1, by Ann Lee and Bo Ek" in text
+    assert "holds again: 1 records counted as delivered before it, and do no more" in text
+
+
 def test_after_restore_with_an_open_end(remote: PartnerRehearsal) -> None:
     """Exit code 1: somebody must ask the partner what arrived."""
     restore(remote)

@@ -10,7 +10,7 @@ from mlc_dagster_tests.cli.conftest import json_of, run_mlc
 from mlc_dagster_tests.stampli.builders import file_name, invoice_csv, invoice_rows
 from mlc_dagster_tests.stampli.builders_shapes import split_parts, typed_file, typed_records, write_split, xml_file
 
-ROWS = [*invoice_rows("60.00", "40.00"), *invoice_rows("7.50", invoice_id="2", currency="EUR")]
+ROWS = [*invoice_rows("60.00", "40.00"), *invoice_rows("7.50", invoice_id="2", invoice_number="INV-2", currency="EUR")]
 
 
 def test_list_names_every_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -55,6 +55,11 @@ def test_a_whole_file_is_recognised_and_added_up(tmp_path: Path, shape: str) -> 
     assert (found["rows"], found["rows_in_invoices"], found["rows_set_aside"], found["invoices"]) == (3, 3, 0, 2)
     assert found["totals"] == {"USD": "100.00", "EUR": "7.50"}
     assert found["deviations"] == []
+    assert (found["first_date"], found["last_date"]) == ("2026-10-28", "2026-10-28")
+    assert [(each["number"], each["amount"], each["invoice_date"]) for each in found["first_invoices"]] == [
+        ("INV-00417", "100.00", "2026-10-28"),
+        ("INV-2", "7.50", "2026-10-28"),
+    ]
     assert "No deviations" in run_mlc("profile", "check", write(tmp_path, shape)).stdout
 
 
@@ -78,6 +83,79 @@ def test_deviations_have_line_and_column(tmp_path: Path) -> None:
     assert "row 3, column line_amount" in run_mlc("profile", "check", path).stdout
 
 
+def test_what_no_company_could_take_is_told_at_its_place(tmp_path: Path) -> None:
+    """Each value may be written well and the invoice be wrong: the sender hears of it before the first poll."""
+    rows = [
+        *invoice_rows("60.00", "40.00", invoice_amount="100.01"),
+        *invoice_rows("1.00", invoice_id="2", invoice_number="inv-00417 "),
+        *invoice_rows("1.00", invoice_id="3", invoice_number="N3", currency="XXQ"),
+        *invoice_rows(
+            "1.00", "2.00", invoice_id="4", invoice_number="N4",
+            lines=[{"line_number": "2"}, {"line_number": "1", "gl_account": ""}],
+        ),
+        *invoice_rows("-1.00", invoice_id="5", invoice_number="N5", status="DRAFT"),
+    ]  # fmt: skip
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(rows))
+    assert deviations(path) == [
+        ("row 2, column invoice_amount", "AMOUNT_MISMATCH"),
+        ("row 4, column invoice_number", "DUP_EXACT"),
+        ("row 5, column currency", "CURRENCY_INVALID"),
+        ("row 7, column gl_account", "FIELD_MISSING"),
+        ("row 8, column status", "NOT_APPROVED"),
+        ("row 8, column invoice_amount", "MEMO_SIGN"),
+    ]
+    found = json_of(run_mlc("profile", "check", path, "--json"))["result"]
+    assert (found["invoices_readable"], found["invoices_deviating"]) == (5, 5)
+    assert found["totals"] == {"USD": "103.01"}
+    assert found["deviations"][3] | {"text": ""} == {
+        "place": "row 7, column gl_account", "reason": "FIELD_MISSING", "text": "", "row": 7, "column": "gl_account",
+    }  # fmt: skip
+
+
+def test_single_values_that_are_wrong_are_told_one_by_one(tmp_path: Path) -> None:
+    """Amount, date, empty cell, rows that disagree: four things to correct in one look."""
+    rows = invoice_rows(
+        "1,00", "2.00", invoice_amount="3.00", invoice_date="28.10.2026", vendor_name="",
+        lines=[{}, {"due_date": "2026-11-28"}],
+    )  # fmt: skip
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(rows))
+    assert sorted(deviations(path)) == [
+        ("row 2, column invoice_date", "FIELD_INVALID"),
+        ("row 2, column line_amount", "FIELD_INVALID"),
+        ("row 2, column vendor_name", "FIELD_MISSING"),
+        ("row 3, column due_date", "HEADER_CONFLICT"),
+    ]
+
+
+def test_columns_are_named_as_the_file_names_them(tmp_path: Path) -> None:
+    """A person looks for the column that is there."""
+    profile = tmp_path / "mine.yaml"
+    shipped = run_mlc("profile", "show", "stampli_lines_v1").stdout
+    profile.write_text(shipped.replace("{field: amount, type", "{field: amount, aliases: [betrag], type"))
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(invoice_rows("1.00", invoice_amount="2.00")).replace(b"invoice_amount", b"Betrag"))
+    assert deviations(path, "--profile", profile) == [("row 2, column betrag", "AMOUNT_MISMATCH")]
+
+
+def test_what_parks_nothing_is_a_note(tmp_path: Path) -> None:
+    """A script that waits for a clean file must not fail for a price that was rounded elsewhere."""
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(invoice_rows("1.00", lines=[{"quantity": "3", "unit_price": "9"}])))
+    result = run_mlc("profile", "check", path)
+    assert result.exit_code == 0
+    assert "note: invoice of row 2: Quantity times unit price" in result.stdout
+
+
+def test_one_file_of_a_delivery_points_to_its_manifest(tmp_path: Path) -> None:
+    """By itself it says nothing about whose lines are there."""
+    write_split(tmp_path, split_parts(ROWS))
+    result = run_mlc("profile", "check", tmp_path / "x_lines.csv")
+    assert result.exit_code == 1
+    assert "is one file of a delivery; name its manifest" in result.stdout
+
+
 def test_deviations_of_the_other_shapes_have_their_place(tmp_path: Path) -> None:
     """An element has a path, a row of a delivery its file."""
     document = write(tmp_path, "stampli_xml")
@@ -86,6 +164,20 @@ def test_deviations_of_the_other_shapes_have_their_place(tmp_path: Path) -> None
     parts = split_parts(ROWS)
     parts["x_lines.csv"] = parts["x_lines.csv"].replace(b";61200;", b";x\ty;", 1)
     assert deviations(write_split(tmp_path, parts)) == [("x_lines.csv row 2, column gl_account", "FIELD_INVALID")]
+    parts = split_parts(ROWS)
+    parts["x_headers.csv"] = parts["x_headers.csv"].replace(b"EUR;7,50", b"EUR;8,50")
+    assert deviations(write_split(tmp_path, parts)) == [
+        ("x_headers.csv row 3, column invoice_amount (its line: x_lines.csv row 4)", "AMOUNT_MISMATCH")
+    ]
+    typed = write(tmp_path, "stampli_typed_pipe")
+    records = typed_records([*ROWS[:2], {**ROWS[2], "invoice_date": "28.10.2026", "gl_account": ""}])
+    typed.write_bytes(typed_file(records))
+    assert deviations(typed) == [("row 5, column invoice_date", "FIELD_INVALID")]
+    typed.write_bytes(typed_file(typed_records([*ROWS[:2], {**ROWS[2], "gl_account": "", "currency": "XXQ"}])))
+    assert deviations(typed) == [
+        ("row 5, column currency", "CURRENCY_INVALID"),
+        ("row 6, column gl_account", "FIELD_MISSING"),
+    ]
 
 
 def test_a_refused_file_says_why(tmp_path: Path) -> None:
@@ -166,3 +258,5 @@ def test_the_limit_counts_the_rest(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"61200", b"6\t0"))
     found = json_of(run_mlc("profile", "check", path, "--limit", "1", "--json"))["result"]
     assert (len(found["deviations"]), found["not_told"]) == (1, 2)
+    assert found["reasons"] == {"FIELD_INVALID": 3}
+    assert "3 deviations: 3 FIELD_INVALID" in run_mlc("profile", "check", path, "--limit", "1").stdout

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mlc_dagster.doctor.findings import Cause, State
+from mlc_dagster.stampli.profile import load_profile
 from mlc_dagster_tests.doctor.conftest import Told, examined
 from mlc_dagster_tests.servers.configuration import keep_secret
 from mlc_dagster_tests.servers.partner_rehearsal import PartnerRehearsal, partner_rehearsal
@@ -193,6 +194,19 @@ def test_stamplis_folder_tells_how_many_files_are_its_own(stampli: Rehearsal) ->
     told = examined(stampli.config, "stampli")
     assert told.of("listing").text == "/outbound has 3 entries, 1 match profile stampli_lines_v1"
     assert told.of("write probe").state is State.SKIPPED
+
+
+def test_files_that_wait_for_another_one_are_told(stampli: Rehearsal) -> None:
+    """A folder of files whose markers nobody writes looks like a quiet day, too."""
+    mine = stampli.folder / "mine.yaml"
+    document = load_profile("stampli_lines_v1").model_dump(mode="json", exclude_unset=True)
+    document["file"]["end"] = {"rule": "marker"}
+    mine.write_text(yaml.safe_dump(document))
+    stampli.change_config({"stampli": {"profile": str(mine)}})
+    stampli.drop("stampli_invoices_C100_20261121T021530Z_000001.csv", "x")
+    text = examined(stampli.config, "stampli").of("listing").text
+    assert "0 match profile stampli_lines_v1, 1 wait for another file" in text
+    assert "waits for its marker stampli_invoices_C100_20261121T021530Z_000001.csv.done" in text
 
 
 def test_archiving_is_tried_before_the_first_file_is(stampli: Rehearsal) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import shutil
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlc_dagster.ledger.database import Row, open_ledger
 from mlc_dagster.ledger.exported import FileState
 from mlc_dagster.ledger.schema_outbound import exported_file, exported_record
 from mlc_dagster.sftp import SftpCredentials
+from mlc_dagster_tests.servers.backups import backup, restore
 from mlc_dagster_tests.servers.faulty_sftp import FaultySftp
 from mlc_dagster_tests.servers.partner import FEED, NOON, DeliveryProcess, Partner, partner
 from mlc_dagster_tests.sftp.conftest import settings_for
@@ -47,21 +47,6 @@ def journal(acme: Partner) -> DeliveryJournal:
 
 def guard(acme: Partner) -> None:
     guard_feed(acme.outbound, acme.outbound.feeds[FEED])
-
-
-def backup(acme: Partner) -> Path:
-    acme.ledger.close()
-    file = Path(str(acme.ledger.engine.url.database))
-    return Path(shutil.copyfile(file, file.with_suffix(".backup")))
-
-
-def restore(acme: Partner, copy: Path) -> None:
-    acme.ledger.close()
-    file = Path(str(acme.ledger.engine.url.database))
-    for path in file.parent.glob(f"{file.name}*"):
-        path.unlink()
-    shutil.copyfile(copy, file)
-    acme.ledger = open_ledger(acme.place.ledger_url)
 
 
 def states(acme: Partner) -> list[tuple[int, str | None]]:

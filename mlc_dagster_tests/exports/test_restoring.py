@@ -1,14 +1,11 @@
 """After a restore of the ledger nothing goes to a partner a second time, and no control number is used again."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from psycopg import sql
 
 from mlc_dagster.exports.guarding import JournalAhead, OtherLedger
 from mlc_dagster.exports.restoring import Restored, after_restore
@@ -19,6 +16,7 @@ from mlc_dagster.ledger.schema import audit_event
 from mlc_dagster.ledger.schema_outbound import control_number, exported_file, exported_record
 from mlc_dagster_tests.automation.purchase_orders import FEED as ORDERS
 from mlc_dagster_tests.automation.purchase_orders import order_paper, purchase_order_feed, transaction_sets
+from mlc_dagster_tests.servers.backups import Backups
 from mlc_dagster_tests.servers.ledgers import new_file
 from mlc_dagster_tests.servers.partner_rehearsal import PartnerRehearsal, partner_rehearsal
 from mlc_dagster_tests.servers.postgres import PostgresServer
@@ -29,53 +27,8 @@ CREDIT = "101-0000-22100-000-000-000"
 PARTNER = "ZZ:MLC>01:123456789/T"
 
 
-class Backups:
-    """Copies of a rehearsal's ledger, and putting one in its place."""
-
-    def __init__(self, remote: PartnerRehearsal, server: PostgresServer | None) -> None:
-        self.remote = remote
-        self._server = server
-
-    def make(self) -> str:
-        """A copy of the ledger as it is: a file, or a database."""
-        remote = self.remote
-        remote.ledger.close()
-        if self._server is not None:
-            return self._server.create_database(self._database)
-        copy = remote.folder / "backup.sqlite"
-        with closing(sqlite3.connect(self._file)) as now, closing(sqlite3.connect(copy)) as kept:
-            now.backup(kept)
-        return str(copy)
-
-    def restore(self, backup: str) -> None:
-        """The ledger is what it was."""
-        remote, url = self.remote, self.remote.ledger.engine.url.render_as_string(hide_password=False)
-        remote.ledger.close()
-        if self._server is not None:
-            database = self._database
-            self._server.drop_database(database)
-            self._server.execute(_rename(backup, database))
-        else:
-            for path in self._file.parent.glob(f"{self._file.name}*"):
-                path.unlink()
-            shutil.copyfile(backup, self._file)
-        remote.ledger = open_ledger(url)
-
-    @property
-    def _database(self) -> str:
-        return str(self.remote.ledger.engine.url.database)
-
-    @property
-    def _file(self) -> Path:
-        return self.remote.folder / "data" / "ledger.sqlite"
-
-
-def _rename(old: str, new: str) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
-def backups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backups]:
+def backups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backups[PartnerRehearsal]]:
     """A feed of journals on either database."""
     server: PostgresServer | None = None
     url: str | None = None
@@ -89,7 +42,7 @@ def backups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backups]
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Backups]:
+def kept(tmp_path: Path) -> Iterator[Backups[PartnerRehearsal]]:
     """The same in a file, for what does not depend on the database."""
     with partner_rehearsal(tmp_path) as running:
         running.stand_still()
@@ -116,7 +69,7 @@ def told(remote: PartnerRehearsal, feed: str | None = None) -> Restored:
     return after_restore(remote.outbound, WHY, feed=feed)
 
 
-def test_a_restored_ledger_sends_nothing_before_it_is_told(backups: Backups) -> None:
+def test_a_restored_ledger_sends_nothing_before_it_is_told(backups: Backups[PartnerRehearsal]) -> None:
     """The same journals under a new name would be booked twice by the partner, and nobody would hear of it."""
     remote = backups.remote
     post(remote, "A")
@@ -143,7 +96,7 @@ def test_a_restored_ledger_sends_nothing_before_it_is_told(backups: Backups) -> 
     assert len(remote.delivered()) == 3
 
 
-def test_a_file_that_the_partner_took_counts_as_sent(kept: Backups) -> None:
+def test_a_file_that_the_partner_took_counts_as_sent(kept: Backups[PartnerRehearsal]) -> None:
     """Most partners take files away: the journal has the end, and an empty folder says nothing against it."""
     remote = kept.remote
     backup = kept.make()
@@ -158,7 +111,7 @@ def test_a_file_that_the_partner_took_counts_as_sent(kept: Backups) -> None:
     assert remote.delivered() == []
 
 
-def test_control_numbers_go_on_and_changes_are_told_as_such(backups: Backups) -> None:
+def test_control_numbers_go_on_and_changes_are_told_as_such(backups: Backups[PartnerRehearsal]) -> None:
     """A partner refuses a control number that it has seen, and an 850 for an order that it has."""
     remote = backups.remote
     purchase_order_feed(remote)
@@ -191,7 +144,7 @@ def _numbers(remote: PartnerRehearsal) -> list[tuple[str, int]]:
     return [(row["level"], row["number"]) for row in rows]
 
 
-def test_another_feed_of_the_partner_stops_as_well(kept: Backups) -> None:
+def test_another_feed_of_the_partner_stops_as_well(kept: Backups[PartnerRehearsal]) -> None:
     """It counts under the same numbers, and would use those again that the other has used."""
     remote = kept.remote
     purchase_order_feed(remote)
@@ -214,7 +167,7 @@ def purchase_order_feed_beside(remote: PartnerRehearsal) -> None:
     remote.change_feed("second", source="purchase_orders", layout="x12_orders_850", partner=partner)
 
 
-def test_everything_is_on_record(kept: Backups) -> None:
+def test_everything_is_on_record(kept: Backups[PartnerRehearsal]) -> None:
     """An auditor finds who restored, who agreed, and what was entered again."""
     remote = kept.remote
     backup = kept.make()
@@ -233,7 +186,7 @@ def test_everything_is_on_record(kept: Backups) -> None:
     ]
 
 
-def test_told_twice_changes_nothing(kept: Backups) -> None:
+def test_told_twice_changes_nothing(kept: Backups[PartnerRehearsal]) -> None:
     """A person who is not sure whether it was done asks again."""
     remote = kept.remote
     backup = kept.make()
@@ -246,7 +199,7 @@ def test_told_twice_changes_nothing(kept: Backups) -> None:
     assert files(remote) == before
 
 
-def test_a_ledger_of_another_installation_is_refused(kept: Backups) -> None:
+def test_a_ledger_of_another_installation_is_refused(kept: Backups[PartnerRehearsal]) -> None:
     """A wrong data_dir would enter another company's files; one that was lost and begun anew is told with a flag."""
     remote = kept.remote
     post(remote, "A")
@@ -268,7 +221,7 @@ def test_a_ledger_of_another_installation_is_refused(kept: Backups) -> None:
     assert remote.delivered() == there
 
 
-def test_a_poll_by_command_ends_as_configuration(kept: Backups) -> None:
+def test_a_poll_by_command_ends_as_configuration(kept: Backups[PartnerRehearsal]) -> None:
     """Exit code 2 and the command to type; the daemon's run fails with the same words."""
     remote = kept.remote
     backup = kept.make()
@@ -283,7 +236,7 @@ def test_a_poll_by_command_ends_as_configuration(kept: Backups) -> None:
     assert remote.delivered() == there
 
 
-def test_an_older_version_begins_the_journal_from_the_ledger(kept: Backups) -> None:
+def test_an_older_version_begins_the_journal_from_the_ledger(kept: Backups[PartnerRehearsal]) -> None:
     """The first start after an upgrade: what was sent before it is protected as well."""
     remote = kept.remote
     backup = kept.make()

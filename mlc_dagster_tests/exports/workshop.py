@@ -79,7 +79,8 @@ def journal(batch: int, amount: str, **changes: Any) -> Read:
             JournalLine(line_number=2, account_combination="101-2", entered_cr=Decimal(amount)),
         ),
     } | changes
-    return _read("journals", batch, Journal(**(fields | {"lines": JournalLines.of(fields["lines"])})))
+    fields["lines"] = JournalLines.of(fields["lines"])
+    return _read("journals", batch, Journal(**fields))
 
 
 def _read(source: str, fusion_id: int, content: Invoice | Journal | PurchaseOrder | SupplierRecord) -> Read:

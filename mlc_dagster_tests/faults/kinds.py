@@ -5,9 +5,10 @@ n-th request that it can strike. Kinds that do not end by themselves are relieve
 """
 
 import datetime as dt
+import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ SECOND = invoice_csv([*one("INV-4"), *one("INV-1", invoice_id="id-INV-1"), *one(
 
 REQUESTS = 18
 """So many requests to Fusion do the first two polls make, tokens apart."""
+READS = 14
+LOOK_UPS = 4
+"""Those of the reads that are for invoices, the read-back with them."""
+TOKENS = 2
 PACKETS = 10
 """And so many to the SFTP server."""
 HTML = "<html><head><title>Sign In</title></head><body>Welcome</body></html>"
@@ -32,11 +37,18 @@ HTML = "<html><head><title>Sign In</title></head><body>Welcome</body></html>"
 
 def prepare(flow: Rehearsal) -> None:
     """Two files, and a business unit that has an invoice already; waits are short."""
-    waits = {"request_timeout": 1, "refused_wait": 0.1, "ambiguous_wait": 0.3, "wait_in_run": 2, "retry_after_cap": 0.5}
-    flow.change_config({"fusion": waits, "stampli": {"sftp": {"channel_timeout": 1, "connect_timeout": 5}}})
+    waits = {"refused_wait": 0.1, "ambiguous_wait": 0.3, "wait_in_run": 2, "retry_after_cap": 0.5}
+    flow.change_config({"fusion": waits})
+    be_patient(flow, 1)
     clerk(flow)
     flow.drop(file_name(1), FIRST)
     flow.drop(file_name(2), SECOND)
+
+
+def be_patient(flow: Rehearsal, seconds: float) -> None:
+    """How long each remote side may take to answer."""
+    sftp = {"channel_timeout": seconds, "connect_timeout": 5 * seconds}
+    flow.change_config({"fusion": {"request_timeout": seconds}, "stampli": {"sftp": sftp}})
 
 
 @dataclass(frozen=True)
@@ -60,20 +72,26 @@ def _struck(name: str, kind: str, *, lasts: bool = False, places: int = REQUESTS
     )
 
 
-def _everywhere(name: str, kind: str, *, lasts: bool = True, **how: Any) -> FusionKind:
+def _everywhere(name: str, kind: str, *, lasts: bool = True, places: int = REQUESTS, **how: Any) -> FusionKind:
     """From the n-th request on, whatever it is; the first look-up by default."""
     return FusionKind(
-        name, lambda flow, place: [flow.fusion.faults.add(kind, **{"skip": place or 0, **how})], lasts=lasts
+        name,
+        lambda flow, place: [flow.fusion.faults.add(kind, **{"skip": place or 0, **how})],
+        lasts=lasts,
+        places=places,
     )
 
 
 def _quirk(name: str) -> FusionKind:
-    def strike(flow: Rehearsal, _place: int | None) -> Sequence[Fault]:
-        flow.change_config({"fusion": {"page_size": 2}})
-        flow.fusion.faults.add_quirk(name)
-        return []
+    """The answers to POSTs are lost as well: what is there must be found, whatever a page says of the next one."""
 
-    return FusionKind(name.replace("_", " "), strike, places=1)
+    def strike(flow: Rehearsal, place: int | None) -> Sequence[Fault]:
+        flow.change_config({"fusion": {"page_size": 1}})
+        flow.fusion.faults.add_quirk(name)
+        lost = {"path": "invoices", "count": len(BOOKS), "skip": place or 0}
+        return [flow.fusion.faults.add("commit_then_reset", **lost)]
+
+    return FusionKind(name.replace("_", " "), strike, places=len(BOOKS))
 
 
 def _skewed(name: str, by: dt.timedelta) -> FusionKind:
@@ -95,13 +113,21 @@ def _token_gone(flow: Rehearsal, place: int | None) -> Sequence[Fault]:
     return [refused, flow.fusion.faults.add("token_down", skip=2)]
 
 
+def _answer_of_another(flow: Rehearsal, place: int | None) -> Sequence[Fault]:
+    """A proxy gives the answer that it kept from another invoice, and nothing is stored."""
+    [other] = flow.fusion.books.invoices()
+    answer = {"body": json.dumps({"InvoiceId": other.invoice_id, "InvoiceNumber": other.number}), "status": 201}
+    where = {"method": "POST", "path": "invoices", "skip": 1 if place is None else place, "count": 1}
+    return [flow.fusion.faults.add("status", content_type="application/json", **answer, **where)]
+
+
 FUSION_KINDS = (
     _struck("503", "status", count=4),
     _struck("429 with Retry-After", "status", status=429, retry_after=0.2, count=4),
     _everywhere("bursts of 503", "status", lasts=False, every=5, burst=2, count=12),
     _everywhere("bursts of 429", "status", lasts=False, status=429, every=5, burst=2, count=12),
     FusionKind("a hard cap of two at once", _capped, places=1),
-    _everywhere("token endpoint down", "token_down"),
+    _everywhere("token endpoint down", "token_down", places=TOKENS),
     FusionKind("token refused and endpoint down", _token_gone, lasts=True),
     _struck("401", "status", status=401, count=3),
     _struck("reset", "reset"),
@@ -113,17 +139,19 @@ FUSION_KINDS = (
     _struck("HTML instead of JSON", "status", status=200, body=HTML),
     _struck("an HTML error page", "status", status=502, body=HTML),
     _struck("a sign-in page", "status", status=302, body=HTML),
+    FusionKind("another invoice's answer", _answer_of_another, places=len(BOOKS)),
     _struck("stored, then a time-out", "commit_then_hang", places=len(BOOKS)),
     _struck("stored, then a reset", "commit_then_reset", places=len(BOOKS)),
     _struck("stored, then HTML", "commit_then_status", status=200, body=HTML, places=len(BOOKS)),
     _struck("stored, then 503", "commit_then_status", status=503, places=len(BOOKS)),
     _struck("a time-out, stored between the look-ups", "commit_late", path="invoices", reads=1, places=len(BOOKS)),
     _struck("a time-out, stored after both look-ups", "commit_late", path="invoices", reads=2, places=len(BOOKS)),
-    _everywhere("lost data access", "zero_rows", method="GET"),
-    _everywhere("invoices hidden", "zero_rows", method="GET", path="invoices*"),
-    _everywhere("a wrong dialect", "wrong_dialect", path="invoices"),
+    _everywhere("lost data access", "zero_rows", method="GET", places=READS),
+    _everywhere("invoices hidden", "zero_rows", method="GET", path="invoices*", places=LOOK_UPS),
+    _everywhere("a wrong dialect", "wrong_dialect", method="GET", places=READS),
+    _everywhere("a wrong dialect for invoices", "wrong_dialect", method="GET", path="invoices", places=LOOK_UPS),
     _everywhere("a revoked role", "revoked"),
-    _struck("a role revoked for posting", "revoked", lasts=True, places=len(BOOKS)),
+    _struck("a role revoked for posting", "revoked", lasts=True, places=len(BOOKS), method="POST", path="invoices"),
     _everywhere("slow answers", "latency", lasts=False, seconds=0.1, jitter=0.1),
     _quirk("has_more_always_false"),
     _quirk("has_more_always_true"),
@@ -141,6 +169,8 @@ class SftpKind:
     name: str
     strike: Callable[[Rehearsal, FaultySftp, int], Callable[[], object] | None]
     places: int = 1
+    struck: Callable[[FaultySftp], bool] = lambda _: True
+    """Whether it has; for those that may miss."""
 
 
 def _set(name: str, *, lasts: bool = False, **faults: Any) -> SftpKind:
@@ -158,11 +188,14 @@ def _set(name: str, *, lasts: bool = False, **faults: Any) -> SftpKind:
 
 
 def _at(name: str, field: str) -> SftpKind:
-    def strike(_flow: Rehearsal, server: FaultySftp, place: int) -> Callable[[], object]:
+    def strike(_flow: Rehearsal, server: FaultySftp, place: int) -> None:
         setattr(server.faults, field, place)
-        return lambda: setattr(server.faults, field, None)
 
-    return SftpKind(name, strike, places=PACKETS)
+    return SftpKind(name, strike, places=PACKETS, struck=lambda server: getattr(server.faults, field) is None)
+
+
+def _once(name: str, field: str, value: int) -> SftpKind:
+    return replace(_at(name, field), places=1, strike=lambda _flow, server, _: setattr(server.faults, field, value))
 
 
 def _frozen(_flow: Rehearsal, server: FaultySftp, _place: int) -> Callable[[], object]:
@@ -175,14 +208,21 @@ def _other_host_key(_flow: Rehearsal, server: FaultySftp, _place: int) -> Callab
     return lambda: server.change_host_key(right)
 
 
-def _at_first_read(faults: SftpFaults, name: str, change: Callable[[Path], object]) -> None:
-    left = [change]
+def _nothing(_path: Path, _offset: int) -> None:
+    """What happens before a read otherwise."""
 
+
+def _at_first_read(faults: SftpFaults, name: str, change: Callable[[Path], object]) -> None:
     def before_read(path: Path, _offset: int) -> None:
-        if path.name == name and left:
-            left.pop()(path)
+        if path.name == name:
+            faults.before_read = _nothing
+            change(path)
 
     faults.before_read = before_read
+
+
+def _was_read(server: FaultySftp) -> bool:
+    return server.faults.before_read is _nothing
 
 
 def _growing(flow: Rehearsal, server: FaultySftp, _place: int) -> None:
@@ -216,10 +256,10 @@ SFTP_KINDS = (
     _at("frozen at a request", "freeze_at"),
     _at("dropped at a request", "drop_at"),
     _set("frozen within a listing", freeze_after_names=1, lasts=True),
-    _set("a listing that fails", fail_listing_after=1),
+    _once("a listing that fails", "fail_listing_after", 1),
     _set("dropped while reading", drop_on_read=0, lasts=True),
-    SftpKind("a file that grows", _growing),
-    SftpKind("a file that is replaced", _replaced),
+    SftpKind("a file that grows", _growing, struck=_was_read),
+    SftpKind("a file that is replaced", _replaced, struck=_was_read),
     _set("names in latin-1", extra_names=(b"stampli_invoices_C100_20261030T170000Z_00000\xe9.csv", b"\xff\xfe")),
     _set("missing sizes", no_sizes=True),
     _set("missing types", no_types=True),

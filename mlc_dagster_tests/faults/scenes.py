@@ -7,18 +7,20 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import sqlalchemy as sa
+
+from mlc_dagster.ledger.schema import invoice
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.ledger.submissions import Phase
+from mlc_dagster_tests.faults.witness import assert_sent_with_proof
 from mlc_dagster_tests.protocols.posting import (
     assert_adds_up,
     assert_books,
     attempts,
     clerk,
     drop,
-    invoices,
     later,
     one,
-    states,
 )
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 
@@ -57,7 +59,8 @@ def _new_files(flow: Rehearsal) -> None:
 def _unknown_outcomes(flow: Rehearsal) -> None:
     clerk(flow)
     flow.fusion.faults.add("commit_then_reset", method="POST", path="invoices", count=1)
-    flow.fusion.faults.add("reset", method="POST", path="invoices", count=1)
+    # Not the same request: one that is cut on its way in stores nothing, whatever else strikes it.
+    flow.fusion.faults.add("reset", method="POST", path="invoices", count=1, skip=1)
     flow.change_config({"fusion": {"wait_in_run": 0}})
     drop(flow, [*one("INV-1"), *one("INV-2"), *one("INV-3")])
     flow.process()
@@ -89,7 +92,7 @@ SCENES = (
         {"created": 4, "parked": 2, "duplicate": 1},
         boundaries=135,
     ),
-    Scene("unknown outcomes", _unknown_outcomes, ("INV-1", "INV-2", "INV-3"), {"created": 3}, boundaries=60),
+    Scene("unknown outcomes", _unknown_outcomes, ("INV-1", "INV-2", "INV-3"), {"created": 3}, boundaries=70),
     Scene("a correction", _correction, ("INV-1", "INV-2"), {"created": 2, "parked": 1, "superseded": 1}, boundaries=70),
     Scene("validated in Fusion", _validated_in_fusion, ("INV-1", "INV-2", "INV-3"), {"created": 3}, boundaries=130),
 )
@@ -99,20 +102,27 @@ def finish(flow: Rehearsal) -> None:
     """Polls as the daemon would, without a person, until nothing is on its way any more."""
     for _ in range(_POLLS):
         later(flow)
-        if not _ON_THEIR_WAY & {InvoiceState(state) for state in states(flow).values()} and not flow.poll().runs:
+        if not on_their_way(flow) and not flow.poll().runs:
             return
-    left = {number: state for number, state in states(flow).items() if InvoiceState(state) in _ON_THEIR_WAY}
-    raise AssertionError(f"after {_POLLS} polls there is work left: {left}")
+    raise AssertionError(f"after {_POLLS} polls there is work left: {on_their_way(flow)}")
+
+
+def on_their_way(flow: Rehearsal) -> list[str]:
+    """Invoices that are not at an end; two may have one number."""
+    with flow.ledger.reading() as reading:
+        rows = reading.rows(sa.select(invoice).order_by(invoice.c.id))
+    return [f"{row['source_key']} {row['state']}" for row in rows if InvoiceState(row["state"]) in _ON_THEIR_WAY]
 
 
 def judge(flow: Rehearsal, scene: Scene) -> None:
     """Nothing lost, nothing twice, everything accounted for, nothing sent again without proof."""
     assert_books(flow, *scene.books)
     assert_adds_up(flow, **scene.buckets)
-    for number in invoices(flow):
-        rows = attempts(flow, number)
-        for before, _ in itertools.pairwise(rows):
+    assert_sent_with_proof(flow.fusion)
+    rows = attempts(flow)
+    for key in {row["invoice_pk"] for row in rows}:
+        for before, _ in itertools.pairwise(row for row in rows if row["invoice_pk"] == key):
             phase = Phase(before["phase"])
-            assert phase in (Phase.ABSENT, Phase.REFUSED, Phase.REJECTED, Phase.RELEASED), (number, phase)
+            assert phase in (Phase.ABSENT, Phase.REFUSED, Phase.REJECTED, Phase.RELEASED), (key, phase)
             if phase is Phase.ABSENT:
-                assert before["absences"] >= 2, f"{number}: sent again after {before['absences']} look-ups"
+                assert before["absences"] >= 2, f"invoice {key}: sent again after {before['absences']} look-ups"

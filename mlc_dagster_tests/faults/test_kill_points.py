@@ -42,18 +42,37 @@ def survive(flow: Rehearsal, scene: Scene, at: int) -> None:
     judge(flow, scene)
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def flow(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rehearsal]:
+    """A poll's boundaries are counted on either database."""
+    url: str | None = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    with rehearsal(tmp_path, ledger_url=url, seed=Seed(20, TODAY)) as running:
+        running.open_feed()
+        yield running
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_every_boundary_is_in_the_matrix(tmp_path: Path, scene: Scene) -> None:
+def test_every_boundary_is_in_the_matrix(flow: Rehearsal, scene: Scene) -> None:
     """A step that is added to the flow later must not be one that nobody ever died at."""
-    with rehearsal(tmp_path, seed=Seed(20, TODAY)) as flow:
-        flow.open_feed()
-        scene.prepare(flow)
-        passed = poll_until_death(flow, None)
-        assert passed is not None
-        assert len(passed) <= scene.boundaries
-        assert len(passed) > scene.boundaries * 0.75
-        finish(flow)
-        judge(flow, scene)
+    scene.prepare(flow)
+    passed = poll_until_death(flow, None)
+    assert passed is not None
+    assert len(passed) <= scene.boundaries
+    assert len(passed) > scene.boundaries * 0.75
+    finish(flow)
+    judge(flow, scene)
+
+
+def test_c1_the_intent_is_committed_between_look_up_and_request(flow: Rehearsal) -> None:
+    """What the whole matrix rests on: a writer that commits past the instrumentation would die nowhere in between."""
+    SCENES[0].prepare(flow)
+    passed = poll_until_death(flow, None)
+    assert passed is not None
+    sent = passed.index("before POST invoices")
+    looked_up = max(place for place, name in enumerate(passed[:sent]) if name == "after GET invoices")
+    assert "after commit" in passed[looked_up:sent]
+    assert "before commit" in passed[passed.index("after POST invoices") :]
+    assert {"before fsync", "before replace", "before SFTP packet read"} <= set(passed)
 
 
 def test_the_matrix_is_no_small_one() -> None:
@@ -73,3 +92,27 @@ def test_death_at_a_boundary_on_postgresql(tmp_path: Path, postgres_url: str, sc
     """The same where other processes' transactions are seen differently, and locks are another server's."""
     with rehearsal(tmp_path, ledger_url=postgres_url, seed=Seed(20, TODAY)) as flow:
         survive(flow, scene, at)
+
+
+def pairs(*, every: bool) -> list[object]:
+    """Deaths in the first poll with deaths in the one that takes up what is left."""
+    step = 9 if every else 60
+    return [
+        pytest.param(scene, at, again, id=f"{scene.name} at {at}, then at {again}")
+        for scene in (SCENES if every else SCENES[:1])
+        for at in range(step - 1, scene.boundaries, step)
+        for again in ((5, 25, 45) if every else (25,))
+    ]
+
+
+@pytest.mark.parametrize(("scene", "at", "again"), pairs(every=ALL))
+def test_death_while_a_death_is_recovered_from(tmp_path: Path, scene: Scene, at: int, again: int) -> None:
+    """What a recovery leaves half-way is taken up like anything else."""
+    with rehearsal(tmp_path, seed=Seed(20, TODAY)) as flow:
+        flow.open_feed()
+        scene.prepare(flow)
+        poll_until_death(flow, at)
+        flow.clock.advance(600)
+        poll_until_death(flow, again)
+        finish(flow)
+        judge(flow, scene)

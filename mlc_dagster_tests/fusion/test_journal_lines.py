@@ -31,7 +31,9 @@ def _lines(draw: st.DrawFn) -> list[JournalLine]:
     """Lines with some columns that only few of them have a value in."""
     fields = msgspec.structs.fields(JournalLine)[1:]
     names = draw(st.sets(st.sampled_from([field.name for field in fields])))
-    values = {field.name: _NUMBERS if Decimal in _kinds(field.type) else _TEXTS for field in fields}
+    values: dict[str, st.SearchStrategy[Any]] = {
+        field.name: _NUMBERS if Decimal in _kinds(field.type) else _TEXTS for field in fields
+    }
     count = draw(st.integers(0, 6))
     return [
         JournalLine(line_number=number, **{name: draw(values[name]) for name in sorted(names)})
@@ -45,15 +47,11 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
 
 def _spelled(lines: Sequence[JournalLine]) -> list[JournalLine]:
     """The same with every number in its one spelling."""
-    return [
-        JournalLine(
-            **{
-                name: plain(value) if isinstance(value, Decimal) else value
-                for name, value in msgspec.structs.asdict(line).items()
-            }
-        )
-        for line in lines
-    ]
+    found: list[JournalLine] = []
+    for line in lines:
+        values: dict[str, Any] = msgspec.structs.asdict(line)
+        found.append(JournalLine(**{name: plain(it) if isinstance(it, Decimal) else it for name, it in values.items()}))
+    return found
 
 
 def _journal(lines: JournalLines) -> Journal:

@@ -296,3 +296,11 @@ async def test_an_untrusted_token_endpoint_is_asked_once_and_gets_no_secret(auth
         with pytest.raises(Untrusted, match="token endpoint"):
             await client.read("ledgersLOV")
     assert (identity.token_requests, server.received) == ([], [])
+
+
+@in_loop
+async def test_what_was_percent_encoded_arrives_so() -> None:
+    """The length of an address is counted encoded, and a gateway may not take a bare quote or comma for what it is."""
+    async with RawServer(empty) as server, server.client() as client:
+        await client.read("invoices", {"q": "InvoiceNumber in ('A 1','B/2')"})
+    assert server.received[0].target.endswith("?q=InvoiceNumber%20in%20%28%27A%201%27%2C%27B%2F2%27%29")

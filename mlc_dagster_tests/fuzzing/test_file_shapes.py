@@ -1,19 +1,26 @@
 """Typed, split and XML files of any bytes: refused as a whole, or every row accounted for and no amount changed."""
 
+import gzip
 import hashlib
+import io
 import json
-from decimal import Decimal
+import zipfile
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+import defusedxml.ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
 from mlc_dagster.stampli.parsing import InvoiceStream
 from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.profile_check import examine, fits
 from mlc_dagster.stampli.profile_files import NoEnd
+from mlc_dagster.stampli.sniffing import sniff
 from mlc_dagster_tests.fuzzing.effort import fuzzed
-from mlc_dagster_tests.stampli.builders import invoice_rows
+from mlc_dagster_tests.stampli.builders import PROFILE, file_name, invoice_csv, invoice_rows
 from mlc_dagster_tests.stampli.builders_shapes import (
     SPLIT,
     TYPED,
@@ -34,7 +41,8 @@ _HOSTILE = st.sampled_from(
         b"\xe2\x80\xae",
     ]
 )  # fmt: skip
-_ROWS = [row for number in ("1", "2", "3") for row in invoice_rows("10.50", "2.00", invoice_id=number)]
+_PLAIN = [{"line_description": "Filters"}, {"line_description": "Pumps"}]
+_ROWS = [row for key in ("1", "2", "3") for row in invoice_rows("10.50", "2.00", invoice_id=key, lines=_PLAIN)]
 _UNTRUE = TYPED.model_copy(
     update={
         "file": TYPED.file.model_copy(update={"end": NoEnd(rule="none")}),
@@ -44,6 +52,19 @@ _UNTRUE = TYPED.model_copy(
     }
 )
 """Without a trailer, which would refuse nearly every damaged file before its rows are looked at."""
+
+
+def packed_profile(profile: Profile) -> Profile:
+    """The profile for files that may be packed."""
+    return profile.model_copy(update={"file": profile.file.model_copy(update={"compression": "auto"})})
+
+
+def zipped(content: bytes) -> bytes:
+    """A zip with this file in it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("export", content)
+    return packed.getvalue()
 
 
 @st.composite
@@ -70,13 +91,19 @@ def read(path: Path, profile: Profile) -> tuple[InvoiceStream, list[ParsedInvoic
         return refusal
 
 
-def prove(path: Path, profile: Profile) -> set[int]:
-    """Refused in words (and nothing is returned); or rows add up, and invoices have their own text's money."""
+def prove(
+    path: Path, profile: Profile, amount_in: Callable[[int], Decimal | None] = lambda row: None
+) -> set[int] | None:
+    """Refused in words (then None is returned); or rows add up, and invoices have their own text's money.
+
+    Args:
+        amount_in: the amount in a row as somebody else reads the file; None where he cannot tell.
+    """
     outcome = read(path, profile)
     if isinstance(outcome, FileRejected):
         assert outcome.reason == "FILE_SCHEMA"
         assert outcome.text.isprintable()
-        return set()
+        return None
     stream, found = outcome
     numbers = [line for each in found for line in (each.rows if isinstance(each, ParsedInvoice) else (each.line,))]
     assert len(set(numbers)) == len(numbers) == stream.rows
@@ -91,6 +118,9 @@ def prove(path: Path, profile: Profile) -> set[int]:
             assert each.amount_text is not None
             assert each.invoice.amount == Decimal(each.amount_text.replace(",", "."))
             assert {type(line.amount) for line in each.invoice.lines} == {Decimal}
+            told = [amount_in(row) for row in each.rows]
+            if None not in told:
+                assert sorted(line.amount for line in each.invoice.lines) == sorted(told)  # type: ignore[type-var]
     return set(numbers)
 
 
@@ -109,12 +139,19 @@ def test_every_record_of_a_damaged_typed_file_is_accounted_for(tmp_path: Path, c
     """Also where no trailer tells that something is wrong."""
     path = tmp_path / "typed.txt"
     path.write_bytes(content)
-    numbers = prove(path, _UNTRUE)
-    kinds = [line.partition(b"|")[0] for line in content.removeprefix(b"\xef\xbb\xbf").splitlines()]
-    for number, kind in enumerate(kinds, start=1) if numbers else ():
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    kinds = [line.partition(b"|")[0] for line in lines]
+    amounts = {b"L": 4, b"T": 2, b"D": 2}
+
+    def amount_in(row: int) -> Decimal | None:
+        cells = lines[row - 1].split(b"|")
+        return None if b"\\" in lines[row - 1] else number(cells[amounts[cells[0]]])
+
+    numbers = prove(path, _UNTRUE, amount_in)
+    for row, kind in enumerate(kinds, start=1) if numbers is not None else ():
         # Not a row of its own: what frames rows, and a line that its splits replace.
-        following = next((each for each in kinds[number:] if each), b"")
-        assert number in numbers or kind in (b"", b"FH", b"H", b"A") or following == b"D"
+        following = next((each for each in kinds[row:] if each), b"")
+        assert row in (numbers or ()) or kind in (b"", b"FH", b"H", b"A") or following == b"D"
 
 
 @fuzzed(150)
@@ -131,7 +168,26 @@ def test_every_row_of_a_damaged_delivery_is_accounted_for(tmp_path: Path, data: 
             )
         }
     )
-    prove(write_split(tmp_path, parts, true_manifest(parts)), profile)
+    lines = parts["x_lines.csv"].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    at = lines[0].split(b";").index(b"line_amount") if b"line_amount" in lines[0].split(b";") else None
+
+    def amount_in(row: int) -> Decimal | None:
+        if at is None or b'"' in parts["x_lines.csv"]:
+            return None
+        return number(lines[row - 1].split(b";")[at].replace(b",", b"."))
+
+    numbers = prove(write_split(tmp_path, parts, true_manifest(parts)), profile, amount_in)
+    if numbers is not None and b'"' not in parts["x_lines.csv"]:
+        head = next(at for at, line in enumerate(lines, start=1) if line)
+        assert numbers >= {at for at, line in enumerate(lines, start=1) if line and at > head}
+
+
+def number(text: bytes) -> Decimal | None:
+    """The number that this text is, by Python's own reading."""
+    try:
+        return Decimal(text.decode())
+    except (InvalidOperation, UnicodeDecodeError):
+        return None
 
 
 def true_manifest(parts: dict[str, bytes]) -> bytes:
@@ -156,7 +212,16 @@ def test_every_line_of_a_damaged_document_is_accounted_for(tmp_path: Path, conte
     """Well-formed damage moves elements; the rest is refused by the parser, in our words."""
     path = tmp_path / "x.xml"
     path.write_bytes(content)
-    prove(path, XML)
+    numbers = prove(path, XML)
+    if numbers is not None:
+        # The tree that another parser makes of it: every line a row, every invoice without lines one.
+        tree = defusedxml.ElementTree.fromstring(content)
+        invoices = tree.findall("./{*}Invoices/{*}Invoice")
+        lines = [invoice.findall("./{*}Lines/{*}Line") for invoice in invoices]
+        assert len(numbers) == sum(max(1, len(own)) for own in lines)
+        amounts = [[line.findtext("./{*}Amount") for line in own] or [None] for own in lines]
+        by_row = dict(enumerate((amount for own in amounts for amount in own), start=1))
+        prove(path, XML, lambda row: number((by_row[row] or "").strip().encode()))
 
 
 @fuzzed(100)
@@ -167,3 +232,93 @@ def test_bytes_that_are_nothing_raise_nothing_else(tmp_path: Path, content: byte
     path.write_bytes(content)
     for profile in (TYPED, SPLIT, XML):
         prove(path, profile)
+
+
+_SHAPES = {
+    "typed": (typed_file(typed_records(_ROWS)), TYPED, ".txt"),
+    "xml": (xml_file(_ROWS), XML, ".xml"),
+    "lines": (invoice_csv(_ROWS), PROFILE, ".csv"),
+    "gzip": (gzip.compress(invoice_csv(_ROWS), mtime=0), packed_profile(PROFILE), ".csv"),
+}
+
+
+@fuzzed(150)
+@given(data=st.data(), shape=st.sampled_from(sorted(_SHAPES)))
+def test_a_check_of_any_file_ends_with_an_answer(tmp_path: Path, data: st.DataObject, shape: str) -> None:
+    """People check the files that the reader refuses: a traceback would be no answer, nor one deviation too few."""
+    whole, profile, ending = _SHAPES[shape]
+    path = tmp_path / file_name().replace(".csv", ending)
+    path.write_bytes(data.draw(_damaged(whole)))
+    sniff(path)
+    fits(path, [TYPED, SPLIT, XML, PROFILE])
+    found = examine(path, profile, limit=3)
+    assert len(found.deviations) == min(3, found.reasons.total())
+    assert all(each.text.isprintable() and each.place.isprintable() for each in found.deviations)
+    assert not (found.unbuilt or found.set_aside) or found.deviations
+
+
+_CURRENCIES = {"USD": 2, "JPY": 0, "KWD": 3}
+_TEXT = st.text(st.characters(codec="cp1252", exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+"""Texts that every shape can carry, cp1252 among them; blanks are another test's."""
+
+
+@st.composite
+def _invoices(draw: st.DrawFn) -> list[dict[str, str]]:
+    """Invoices with any amounts that their currency has, and texts full of delimiters."""
+    rows: list[dict[str, str]] = []
+    for key in range(draw(st.integers(1, 4))):
+        currency = draw(st.sampled_from(sorted(_CURRENCIES)))
+        places = _CURRENCIES[currency]
+        amounts = draw(
+            st.lists(
+                st.decimals(-(10**18), 10**18, places=places).map(lambda amount: f"{amount:f}"), min_size=1, max_size=4
+            )
+        )
+        rows += invoice_rows(
+            *amounts,
+            invoice_id=str(key), invoice_number=draw(_TEXT), currency=currency, vendor_name=draw(_TEXT),
+            invoice_amount=f"{draw(st.decimals(-(10**18), 10**18, places=places)):f}",
+            lines=[{"line_description": draw(_TEXT)} for _ in amounts],
+        )  # fmt: skip
+    return rows
+
+
+@fuzzed(50)
+@given(rows=_invoices())
+def test_money_is_the_same_in_every_shape_and_packing(tmp_path: Path, rows: list[dict[str, str]]) -> None:
+    """What was written is what is read, to the last digit, whatever carries it: and so is the digest."""
+    for path in tmp_path.iterdir():
+        path.unlink()
+    plain = invoice_csv(rows)
+    written = {
+        "lines.csv": (plain, PROFILE),
+        "lines.csv.gz": (gzip.compress(plain), packed_profile(PROFILE)),
+        "lines.csv.zip": (zipped(plain), packed_profile(PROFILE)),
+        "typed.txt": (typed_file(typed_records(rows)), TYPED),
+        "typed.gz": (gzip.compress(typed_file(typed_records(rows))), packed_profile(TYPED)),
+        "x.xml": (xml_file(rows), XML),
+        "x.zip": (zipped(xml_file(rows)), packed_profile(XML)),
+    }
+    digests: dict[str, list[str]] = {}
+    for name, (content, profile) in written.items():
+        (tmp_path / name).write_bytes(content)
+        digests[name] = same_money(tmp_path / name, profile, rows)
+    same_money(write_split(tmp_path, split_parts(rows)), SPLIT, rows)
+    assert len({tuple(each) for each in digests.values()}) == 1
+
+
+def same_money(path: Path, profile: Profile, rows: list[dict[str, str]]) -> list[str]:
+    """Digests of the invoices in the file, after every amount was found to be the one that was written."""
+    outcome = read(path, profile)
+    assert not isinstance(outcome, FileRejected), outcome.text
+    found = {each.source_id: each for each in outcome[1] if isinstance(each, ParsedInvoice)}
+    assert len(found) == len(outcome[1])
+    for key, each in found.items():
+        own = [row for row in rows if row["invoice_id"] == key]
+        assert each.invoice is not None, each.problems
+        assert each.invoice.amount == Decimal(own[0]["invoice_amount"])
+        assert [line.amount for line in each.invoice.lines] == [Decimal(row["line_amount"]) for row in own]
+        assert (each.invoice.currency, each.invoice.number) == (own[0]["currency"], own[0]["invoice_number"])
+        assert each.invoice.vendor_name == own[0]["vendor_name"]
+    assert set(found) == {row["invoice_id"] for row in rows}
+    return [found[key].digest for key in sorted(found)]

@@ -207,9 +207,7 @@ def test_rows_of_documents_are_typed_or_refused(content: bytes, level: Any) -> N
     try:
         page = counted_page(level.row, answer(content), "GET x")
         rows = level.kept(page.items or [])
-        values = [
-            msgspec.structs.asdict(row) if isinstance(rows, JournalLines) else level.values(row) for row in rows
-        ]
+        values = [msgspec.structs.asdict(row) if isinstance(rows, JournalLines) else level.values(row) for row in rows]
     except ResponseInvalid:
         values = []
     for found in values:

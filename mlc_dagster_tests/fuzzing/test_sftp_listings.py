@@ -13,8 +13,10 @@ from mlc_dagster.sftp.listing import Attributes, is_safe_name, join, remote_file
 from mlc_dagster.sftp.readdir import DirectoryReader
 from mlc_dagster.sftp.translation import REMOTE_FAULTS
 from mlc_dagster.stampli.feed import MOST_REFUSED, candidates, refused_entries
+from mlc_dagster.stampli.profile_files import Marker
 from mlc_dagster_tests.fuzzing.effort import fuzzed
 from mlc_dagster_tests.stampli.builders import PROFILE, file_name
+from mlc_dagster_tests.stampli.builders_shapes import SPLIT
 
 FILE, LINK, FOLDER = 0o100644, 0o120777, 0o040755
 GOOD = file_name(1)
@@ -72,10 +74,15 @@ def test_every_entry_is_a_file_in_the_folder_or_refused(entries: list[tuple[str,
         assert len(entry.printable) < 2000
         entry.printable.encode()
         assert entry.size is None or entry.size < 2**63
-    taken, ignored = candidates(listing, PROFILE)
-    assert len(taken) + ignored == len(listing.files) + len(listing.others)
-    assert all(PROFILE.matches(entry.name) and entry.path == entry.printable for entry in taken)
+    for profile in (PROFILE, SPLIT, _MARKED):
+        taken, unready, ignored = candidates(listing, profile)
+        assert len(taken) + len(unready) + ignored == len(listing.files) + len(listing.others)
+        assert all(profile.matches(entry.name) and entry.path == entry.printable for entry in taken)
+        assert all(entry.path == entry.printable and note.isprintable() for entry, note in unready)
     assert all(text.startswith("FILE_NAME: ") and "\0" not in text for text in refused_entries(listing, PROFILE))
+
+
+_MARKED = PROFILE.model_copy(update={"file": PROFILE.file.model_copy(update={"end": Marker(rule="marker")})})
 
 
 def _only_blanks(text: str) -> bool:
@@ -160,7 +167,7 @@ def test_names_that_differ_in_case_are_two_files() -> None:
 def test_a_link_under_a_good_name_is_told_and_not_taken() -> None:
     """A link to /etc/passwd, or to another customer's folder, is read with the server's rights."""
     listing = sort_entries("/out", [(GOOD, Attributes(1, LINK, 1)), ("latest", Attributes(1, LINK, 1))])
-    assert candidates(listing, PROFILE) == ([], 2)
+    assert candidates(listing, PROFILE) == ([], [], 2)
     (text,) = refused_entries(listing, PROFILE)
     assert "is no ordinary file" in text
     assert GOOD in text

@@ -7,12 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger import schema
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.audit import seal
 from mlc_dagster.ledger.audit_sealing import make_checkpoints
 from mlc_dagster.ledger.checkpoints import CheckpointFile, Checkpointing, KeyRing, SigningKey
 from mlc_dagster.ledger.database import Ledger
-from mlc_dagster_tests.ledger.population import drop_guards
+from mlc_dagster_tests.ledger.population import WINDOW, drop_guards
 
 EVERY = 3
 APPROVAL = Approval(by="Ada Lovelace", approved_by="Grace Hopper", reason="the key was made today")
@@ -61,3 +62,11 @@ def give_numbers_back(ledger: Ledger) -> None:
 def copy_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as it can be inserted again."""
     return {name: value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value for name, value in row.items()}
+
+
+def insert_event(connection: sa.Connection, event_id: int) -> None:
+    connection.execute(
+        sa.insert(schema.audit_event).values(
+            id=event_id, at=WINDOW - dt.timedelta(days=1), actor="nobody", kind="made.up", subject="x", detail={}
+        )
+    )

@@ -3,16 +3,11 @@
 import base64
 import csv
 import datetime as dt
-import hashlib
 import json
-import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,67 +15,15 @@ import sqlalchemy as sa
 from mlc_dagster.ledger import invoices
 from mlc_dagster.ledger.audit import seal
 from mlc_dagster.ledger.audit_sealing import make_checkpoints, take_new_key
-from mlc_dagster.ledger.checkpoints import Checkpointing, SigningKey
+from mlc_dagster.ledger.checkpoints import Checkpointing
 from mlc_dagster.ledger.database import Ledger, open_ledger
-from mlc_dagster.ledger.evidence import ControlResult, EvidenceRefused, Pack, Request, write_pack
-from mlc_dagster.ledger.evidence_verifier import main as verifier
-from mlc_dagster.ledger.references import keep_crosswalk_version
+from mlc_dagster.ledger.evidence import EvidenceRefused, Pack, write_pack
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.ledger.types import canonical_json
 from mlc_dagster_tests.ledger.checkpointed import APPROVAL, checkpointing, seal_with, tamper, write
-from mlc_dagster_tests.ledger.exporting import commit, new_file, new_version, open_feed
+from mlc_dagster_tests.ledger.packs import CROSSWALKS, DAY, check, make_pack, populate, request, rewritten
 from mlc_dagster_tests.ledger.population import WINDOW, HandClock, add_file, add_invoice, events
 from mlc_dagster_tests.servers.ledgers import new_file as new_ledger
-
-DAY = (dt.datetime(2026, 3, 2, tzinfo=dt.UTC), dt.datetime(2026, 3, 3, tzinfo=dt.UTC))
-CROSSWALKS = "c" * 16
-
-
-def populate(ledger: Ledger) -> None:
-    """A file with two invoices, one of them parked and released by two people, and a file for a partner."""
-    with ledger.transaction() as transaction:
-        file = add_file(transaction, "/outbound/=cmd.csv")
-        mapped = {"profile": "p@1", "crosswalks": CROSSWALKS}
-        add_invoice(transaction, InvoiceState.CONFIRMED, file=file, mapped_with=mapped, fusion_invoice_id=300)
-        held = add_invoice(transaction, InvoiceState.PARKED, file=file, reason="DUP_OTHER_BU")
-        invoices.file_was_read(
-            transaction, file, rows_total=4, rows_in_invoices=4, rows_quarantined=0, invoices=2,
-            amounts_minor={"USD": 24690},
-        )  # fmt: skip
-        keep_crosswalk_version(transaction, CROSSWALKS, {"vendors": b"stampli,fusion\nV1,100\n"})
-        transaction.audit_action(
-            "invoice.released", f"invoice:{held}", by="Ada", approved_by="Grace", reason="two sites",
-            before={"state": "PARKED"}, after={"state": "RECEIVED"},
-        )  # fmt: skip
-    commit(ledger, open_feed(ledger), new_file(1, [new_version("301"), new_version("302", position=2)]))
-
-
-def request(**changes: Any) -> Request:
-    fields: dict[str, Any] = {
-        "period": DAY,
-        "by": "Ada",
-        "reason": "quarterly review",
-        "configuration": {"settings": {"client_secret": "store:fusion/client_secret"}},
-        "controls": [ControlResult("delivered_bytes_match", "feed partner", None, text="not asked")],
-    }
-    return Request(**(fields | changes))
-
-
-def make_pack(ledger: Ledger, place: Checkpointing, out: Path, **changes: Any) -> Pack:
-    seal(ledger)
-    make_checkpoints(ledger, place, now=True)
-    return write_pack(ledger, place, request(**changes), out)
-
-
-def check(pack: Path, *options: str, program: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The verifier as an auditor runs it, alone; without options with the hash the manifest has."""
-    path = program or pack / "verify_evidence.py"
-    if not options and (pack / "manifest.json").is_file():
-        options = ("--manifest-sha256", hashlib.sha256((pack / "manifest.json").read_bytes()).hexdigest())
-    return subprocess.run(
-        [sys.executable, "-I", "-S", str(path), str(pack), *options],
-        capture_output=True, text=True, check=False, env={}, cwd="/",
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -235,111 +178,6 @@ def test_a_file_that_was_put_in_is_found(pack: Path) -> None:
     done = check(pack)
     assert done.returncode == 1
     assert "population/more.csv is not in the manifest: it was put in" in done.stdout
-
-
-def rewritten(pack: Path) -> None:
-    """The manifest made to fit what is there, as somebody does who knows how packs are made but has no key."""
-    manifest = json.loads((pack / "manifest.json").read_text())
-    for name in manifest["files"]:
-        raw = (pack / name).read_bytes()
-        manifest["files"][name] = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
-    raw = (json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
-    (pack / "manifest.json").write_bytes(raw)
-    (pack / "manifest.sha256").write_text(f"{hashlib.sha256(raw).hexdigest()}  manifest.json\n")
-
-
-def test_every_event_that_was_tampered_with_is_found_by_the_chain(
-    pack: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also when every hash of a file was made to fit: each event, changed, removed and put in twice."""
-    path = pack / "trail/events.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    assert len(lines) >= 8
-    for number, line in enumerate(lines):
-        event = json.loads(line)
-        other = line.replace(f'"subject":"{event["subject"]}"', '"subject":"x"')
-        assert other != line
-        for changed in ([other], [], [line, line]):
-            path.write_text("".join([*lines[:number], *changed, *lines[number + 1 :]]), encoding="utf-8")
-            rewritten(pack)
-            assert verifier([str(pack)]) == 1
-            told = capsys.readouterr().out
-            assert f"event {event['id']} (link {number + 1}, {event['kind']}) was changed" in told or changed != [other]
-            assert re.search("FAULT: (event|link|trail)", told)
-
-
-def test_a_chain_made_anew_is_found_by_the_checkpoints(pack: Path) -> None:
-    """All links fit the changed events, all hashes fit the files; the signed checkpoint is of another link."""
-    events_file, chain_file = pack / "trail/events.jsonl", pack / "trail/chain.jsonl"
-    lines = events_file.read_text(encoding="utf-8").replace("Grace", "Mallory").splitlines()
-    previous, links = "0" * 64, []
-    for seq, line in enumerate(lines, 1):
-        link = hashlib.sha256((previous + line).encode()).hexdigest()
-        said = {"event_id": json.loads(line)["id"], "hash": link, "previous_hash": previous, "seq": seq}
-        links.append(json.dumps(said, sort_keys=True, separators=(",", ":")))
-        previous = link
-    events_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    chain_file.write_text("\n".join(links) + "\n", encoding="utf-8")
-    actions = pack / "operator_actions.jsonl"
-    actions.write_text(actions.read_text(encoding="utf-8").replace("Grace", "Mallory"), encoding="utf-8")
-    rewritten(pack)
-    done = check(pack)
-    assert done.returncode == 1
-    assert "is not what the checkpoint of" in done.stdout
-    assert "manifest.sig is not a signature of manifest.json" in done.stdout
-
-
-def test_an_amount_that_was_changed_does_not_add_up(pack: Path) -> None:
-    """The verifier counts again instead of believing the totals."""
-    path = pack / "population/invoices.csv"
-    path.write_text(path.read_text().replace("123.45", "923.45", 1))
-    rewritten(pack)
-    assert "the amounts of the population are not the totals that the file reader counted" in check(pack).stdout
-
-
-def test_a_row_left_out_does_not_add_up(pack: Path) -> None:
-    """Rows in = rows out, file by file."""
-    path = pack / "population/invoices.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    rewritten(pack)
-    told = check(pack).stdout
-    assert "the reader counted 4 rows in 2 invoices, the population has 2 in 1" in told
-    assert "2 invoices were received, 1 are accounted for" in told
-
-
-def test_an_operator_action_that_is_no_event_is_found(pack: Path) -> None:
-    """The list is for reading; what counts is the chain."""
-    path = pack / "operator_actions.jsonl"
-    path.write_text(path.read_text().replace("two sites", "no reason"))
-    rewritten(pack)
-    assert "1 lines of operator_actions.jsonl are no events of the chain" in check(pack).stdout
-
-
-def test_a_pack_of_another_key_is_found_by_the_fingerprint(
-    made: tuple[Path, Pack], ledger: Ledger, tmp_path: Path
-) -> None:
-    """A pack made up and signed with a key of one's own holds by itself; the fingerprint that was told is another."""
-    populate(ledger)
-    forged = make_pack(ledger, checkpointing(tmp_path, key=SigningKey.generate()), tmp_path / "forged")
-    honest = str(made[1].signed_by)
-    assert check(forged.place).returncode == 0
-    done = check(forged.place, "--key", honest)
-    assert done.returncode == 1
-    assert f"not {honest} that you trust" in done.stdout
-    assert check(made[0], "--key", honest).returncode == 0
-    assert check(forged.place, "--manifest-sha256", made[1].manifest_sha256).returncode == 1
-
-
-def test_a_pack_that_was_compared_with_nothing_proves_nothing(made: tuple[Path, Pack]) -> None:
-    """A forger's pack is as consistent; exit code 0 would let a script take it for proof."""
-    done = check(made[0], "--json")
-    assert done.returncode == 3
-    assert json.loads(done.stdout)["holds"] is False
-    path = [sys.executable, "-I", "-S", str(made[0] / "verify_evidence.py")]
-    told = subprocess.run(path, capture_output=True, text=True, check=False)
-    assert told.returncode == 3
-    assert "consistent with itself only; nothing you trust was compared" in told.stdout
-    assert "The evidence holds." not in told.stdout
 
 
 @pytest.mark.parametrize("days", [(0, 3), (0, 1)])

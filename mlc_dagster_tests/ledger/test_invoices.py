@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mlc_dagster.ledger import invoice_views, invoices, schema
+from mlc_dagster.ledger import invoice_chunks, invoice_views, invoices, schema
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
 from mlc_dagster.stampli.occurrences import register
@@ -239,11 +239,25 @@ def test_window_invoices_come_in_portions_by_key(ledger: Ledger) -> None:
         add_invoice(transaction, start=LATER)
     found: list[int] = []
     with ledger.reading() as reading:
-        while rows := invoices.window_invoices(
+        while rows := invoice_chunks.window_invoices(
             reading, WINDOW, [InvoiceState.VALIDATED], after=found[-1] if found else 0, limit=3
         ):
             found += [row["id"] for row in rows]
     assert found == keys
+
+
+def test_bare_rows_of_a_window_are_those_of_its_invoices(ledger: Ledger) -> None:
+    """Whoever walks a window with a few columns must meet the same invoices in the same order."""
+    with ledger.transaction() as transaction:
+        keys = [add_invoice(transaction) for _ in range(5)]
+        add_invoice(transaction, InvoiceState.CONFIRMED)
+        add_invoice(transaction, start=LATER)
+    states, columns = (InvoiceState.VALIDATED, InvoiceState.PARKED), ("id", "window_start", "problems", "created_at")
+    with ledger.reading() as reading:
+        whole = invoice_chunks.window_invoices(reading, WINDOW, states, after=keys[0], limit=3)
+        bare = invoice_chunks.window_rows(reading, WINDOW, states, columns, after=keys[0], limit=3)
+    assert [row["id"] for row in bare] == keys[1:4]
+    assert bare == [{name: row[name] for name in columns} for row in whole]
 
 
 def test_parked_invoices_are_found_by_their_reason(ledger: Ledger) -> None:

@@ -5,7 +5,16 @@ import itertools
 import pytest
 
 from mlc_dagster.ledger.database import Ledger
-from mlc_dagster.ledger.states import CREATED_STATES, OPEN_STATES, STEPS, IllegalStep, InvoiceState, move
+from mlc_dagster.ledger.states import (
+    BY_TWO_PEOPLE,
+    CREATED_STATES,
+    OPEN_STATES,
+    STEPS,
+    IllegalStep,
+    InvoiceState,
+    move,
+)
+from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.ledger.population import WINDOW, HandClock, add_invoice, events, invoice_row, race
 
 PAIRS = list(itertools.product(InvoiceState, InvoiceState))
@@ -47,6 +56,22 @@ def test_created_never_leads_back_to_a_sending_state() -> None:
         reachable |= more
     assert reachable == CREATED_STATES
     assert not reachable & OPEN_STATES
+
+
+def test_only_what_is_gone_leads_back_and_only_by_two_people(ledger: Ledger) -> None:
+    """Posting again is a command of two people; no run has their word."""
+    assert {state: set(targets) for state, targets in BY_TWO_PEOPLE.items()} == {
+        InvoiceState.MISSING_IN_FUSION: {InvoiceState.UNKNOWN}
+    }
+    gone = InvoiceState.MISSING_IN_FUSION
+    with ledger.transaction() as transaction:
+        key = add_invoice(transaction, gone)
+        with pytest.raises(IllegalStep):
+            move(transaction, key, InvoiceState.UNKNOWN, expected=(gone,), event="e")
+        with pytest.raises(IllegalStep):
+            move(transaction, key, InvoiceState.VALIDATED, expected=(gone,), event="e", approval=BOTH)
+        assert move(transaction, key, InvoiceState.UNKNOWN, expected=(gone,), event="e", approval=BOTH)
+    assert invoice_row(ledger, key)["state"] == InvoiceState.UNKNOWN
 
 
 @pytest.mark.parametrize("state", [state for state in InvoiceState if state not in CREATED_STATES])

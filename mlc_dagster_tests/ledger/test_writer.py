@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from mlc_dagster.ledger import schema
 from mlc_dagster.ledger.database import Ledger, Transaction
@@ -191,6 +192,42 @@ def test_a_real_deadlock_between_two_writers_is_survived(ledger: Ledger) -> None
     with ledger.reading() as reading:
         values = [row["value"] for row in reading.rows(sa.select(schema.ledger_setting.c.value))]
     assert [sorted(value) for value in values] == [["0", "1", "2"]] * 2
+
+
+def test_a_connection_lost_between_two_commits_is_replaced(ledger: Ledger) -> None:
+    """The writer keeps its connection; a database that was restarted meanwhile must cost no change."""
+    if ledger.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no connections that others can end")
+
+    def backend(transaction: Transaction) -> int:
+        return transaction.value(sa.select(sa.func.pg_backend_pid()))
+
+    async def scenario() -> tuple[int, int, str]:
+        # With the database's own clock, which is what finds the connection dead before anything is written.
+        async with LedgerWriter(Ledger(ledger.engine, actor="test")) as writer:
+            first = await writer.submit(backend)
+            with ledger.transaction() as transaction:
+                transaction.value(sa.select(sa.func.pg_terminate_backend(first, 10_000)))
+            return first, await writer.submit(backend), await writer.submit(setting("a"))
+
+    first, second, written = asyncio.run(scenario())
+    assert first != second
+    assert written == "a"
+    assert names(ledger) == {"a"}
+
+
+def test_the_connection_is_given_back_at_the_end(ledger: Ledger) -> None:
+    """One that stays open would keep SQLite's journal from being folded away, and a place in PostgreSQL's list."""
+
+    async def scenario() -> None:
+        async with LedgerWriter(ledger) as writer:
+            await writer.submit(setting("a"))
+            await writer.submit(setting("b"))
+
+    asyncio.run(scenario())
+    pool = ledger.engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0
 
 
 def test_everything_submitted_is_written_before_the_writer_ends(ledger: Ledger) -> None:

@@ -23,6 +23,7 @@ from mlc_dagster_tests.protocols.posting import (
     phases,
     posts,
     states,
+    until,
 )
 from mlc_dagster_tests.servers.forwarder import Forwarder
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
@@ -277,6 +278,24 @@ def test_c4_the_run_goes_on_while_an_outcome_is_unknown(flow: Rehearsal) -> None
     assert (order.index(order[-1]), order[1:4]) == (0, sorted(set(order))[1:4])
     assert_books(flow, *numbers(4))
     assert_adds_up(flow, created=4)
+
+
+def test_c4_the_run_goes_on_while_a_refused_one_is_looked_for(flow: Rehearsal) -> None:
+    """A look-up that takes its time must not leave the other slots empty."""
+    flow.change_config({"fusion": {"max_in_flight": 2, "request_timeout": 20}})
+    clerk(flow)
+    flow.fusion.faults.add("status", method="POST", path="invoices", status=503, count=1)
+    flow.fusion.faults.add("latency", method="POST", path="invoices", seconds=0.1)
+    drop(flow, many(12))
+    with beside(flow.process) as running:
+        until(lambda: posts(flow, 503))
+        gate = flow.fusion.faults.gate(method="GET", path="invoices", stage="before")
+        assert gate.wait_held(30)
+        until(lambda: posts(flow, 201) == 11)
+        gate.release()
+        running.result(60)
+    assert_books(flow, *numbers(12))
+    assert_adds_up(flow, created=12)
 
 
 def test_c4_connection_refused_is_certainly_not_sent(flow: Rehearsal) -> None:

@@ -1,7 +1,8 @@
 """One run of the inbound flow as a process of its own, so that a test can stop or kill it.
 
 Forked from a process that has everything imported, so that a run begins in milliseconds. ``stop_before_send`` stops it
-(SIGSTOP) between the first committed intent and the first byte of its request.
+(SIGSTOP) between the first committed intent and the first byte of its request. Runs that share a ``meeting`` begin each
+of their steps at the same moment, for as long as all of them are at work.
 """
 
 import dataclasses
@@ -10,8 +11,12 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any, Self
 
 from mlc_dagster.ledger.database import open_ledger
@@ -28,16 +33,25 @@ from mlc_dagster_tests.servers.rehearsal import MovableClock, Rehearsal
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
+_PATIENCE = 30.0
+"""Seconds that one run waits for the others at a meeting; then it goes on alone."""
+
+
+def meeting(runs: int) -> Barrier:
+    """Where so many runs wait for each other."""
+    return _PROCESSES.Barrier(runs, timeout=_PATIENCE)
 
 
 class RunProcess:
     """A run in a process of its own; killed at the end of the block, if need be."""
 
-    def __init__(self, flow: Rehearsal, wanted: RunWanted, *, stop_before_send: bool = False) -> None:
+    def __init__(
+        self, flow: Rehearsal, wanted: RunWanted, *, stop_before_send: bool = False, meeting: Barrier | None = None
+    ) -> None:
         self._answer, theirs = _PROCESSES.Pipe(duplex=False)
         self.process = _PROCESSES.Process(
             target=_run,
-            args=(theirs, flow.config, wanted, flow.clock.offset, stop_before_send),
+            args=(theirs, flow.config, wanted, flow.clock.offset, stop_before_send, meeting),
             daemon=True,
         )
         self.process.start()
@@ -47,6 +61,11 @@ class RunProcess:
     def pid(self) -> int:
         assert self.process.pid is not None
         return self.process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has said what it did."""
+        return self._answer.poll(0)
 
     def wait_stopped(self, timeout: float = 30.0) -> None:
         """Waits until the process has stopped itself."""
@@ -97,7 +116,21 @@ def _stop_before_send() -> None:
     sending.create = stopping
 
 
-def _run(answer: Connection, config: Path, wanted: RunWanted, offset: dt.timedelta, stop_before_send: bool) -> None:
+def _met(meeting: Barrier) -> None:
+    # Broken by one that ended early: the others go on.
+    with suppress(BrokenBarrierError):
+        meeting.wait()
+
+
+def _run(
+    answer: Connection,
+    config: Path,
+    wanted: RunWanted,
+    offset: dt.timedelta,
+    stop_before_send: bool,
+    meeting: Barrier | None,
+) -> None:
+    meet: Callable[[], object] = (lambda: None) if meeting is None else (lambda: _met(meeting))
     if stop_before_send:
         _stop_before_send()
     settings = load_settings(config)
@@ -110,10 +143,13 @@ def _run(answer: Connection, config: Path, wanted: RunWanted, offset: dt.timedel
     run_id = f"process-{os.getpid()}"
     owner = f"{process_name(os.getpid())}|{run_id}"
     try:
+        meet()
         with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=False) as held:
             receive_step(inbound, held)
+        meet()
         with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=False) as held:
             validate_step(inbound, held)
+        meet()
         with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=True) as held:
             report = post_step(inbound, held)
     except Exception as error:  # noqa: BLE001 - the test judges it
@@ -121,4 +157,6 @@ def _run(answer: Connection, config: Path, wanted: RunWanted, offset: dt.timedel
     else:
         answer.send(dataclasses.asdict(report.posting))
     finally:
+        if meeting is not None:
+            meeting.abort()
         ledger.close()

@@ -3,10 +3,11 @@
 import datetime as dt
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from mlc_dagster.settings import ChartSettings, CompanySettings
-from mlc_dagster.stampli.crosswalks import Crosswalk, Crosswalks, Target, no_crosswalks
+from mlc_dagster.settings import ChartSettings, CompanySettings, CrosswalkSettings
+from mlc_dagster.stampli.crosswalks import Crosswalk, Crosswalks, Target, load_crosswalks
 from mlc_dagster.stampli.mapping import Mapping, map_invoice
 from mlc_dagster.stampli.model import Invoice, InvoiceLine
 from mlc_dagster.stampli.reasons import Problem
@@ -160,6 +161,11 @@ def invoice(*lines: InvoiceLine, amount: str | None = None, **changes: Any) -> I
 
 
 KEY = ("101", "4410", "61200", "000", "000", "000")
+
+
+def no_crosswalks() -> Crosswalks:
+    """Tables without rows: every code is the same on both sides."""
+    return load_crosswalks(CrosswalkSettings(), Path())
 
 
 def crosswalks(

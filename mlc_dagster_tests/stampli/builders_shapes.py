@@ -121,7 +121,9 @@ def typed_file(records: Sequence[str], trailer: str | None = None, *, end: str =
     body = "".join(f"{record}{end}" for record in records).encode()
     if trailer is None:
         kinds = [record.split("|")[0] for record in records]
-        amounts = [Decimal(re.split(r"(?<!\\)\|", record)[13]) for record in records if record.startswith("H|")]
+        # An escaped mark is text: taken out before the record is split.
+        heads = [re.sub(r"\\.", "", record).split("|") for record in records if record.startswith("H|")]
+        amounts = [Decimal(cells[13]) for cells in heads]
         lines = kinds.count("L") + kinds.count("T")
         total = sum(amounts, Decimal(0))
         trailer = f"FT|{kinds.count('H')}|{lines}|{total}|{hashlib.sha256(body).hexdigest()}"

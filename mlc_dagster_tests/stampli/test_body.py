@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlc_dagster.stampli.body import render_body
-from mlc_dagster.stampli.crosswalks import no_crosswalks
 from mlc_dagster.stampli.mapping import Mapping, map_invoice
 from mlc_dagster.stampli.model import Invoice
-from mlc_dagster_tests.stampli.builders_mapping import TODAY, FakeReferences, chart, company, invoice, line
+from mlc_dagster_tests.stampli.builders_mapping import (
+    TODAY,
+    FakeReferences,
+    chart,
+    company,
+    invoice,
+    line,
+    no_crosswalks,
+)
 
 
 def mapping_of(given_invoice: Invoice) -> Mapping:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlc_dagster.stampli.parsed import FileRejected
+from mlc_dagster.stampli.parsing import parse_file
 from mlc_dagster_tests.stampli.builders import invoice_csv, invoice_rows, only
 from mlc_dagster_tests.stampli.builders_shapes import TYPED, read, typed_file, typed_records
 
@@ -53,6 +54,39 @@ def test_splits_that_do_not_make_their_line_park_the_invoice(tmp_path: Path) -> 
     (invoice,), (row,) = read(write(tmp_path, typed_file(records)), TYPED)
     assert "splits add up to 70" in row.text
     assert [found.reason for found in invoice.problems] == ["ROW_MALFORMED"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("|2026-10-28|", "|28.10.2026|", "row 2, column invoice_date"),
+        ("|61200|", "|6\t0|", "row 3, column gl_account"),
+        ("A|88121.pdf", "A|88\t.pdf", "row 4, column document_file"),
+        ("|30.00|", "|30,00|", "row 6, column line_amount"),
+        ("|Filters", "|Fil\x1bters", "row 3, column line_description"),
+        ("|82.50|CA", "|82.5O|CA", "row 7, column line_amount"),
+    ],
+)
+def test_a_fault_names_the_record_that_holds_the_value(tmp_path: Path, old: str, new: str, place: str) -> None:
+    """A date of the invoice stands in its H record, an amount of a split in its D record: people look there."""
+    rows = invoice_rows("100.00", "82.50", lines=[{}, {"line_type": "TAX", "tax_code": "CA"}])
+    *head, tax = typed_records(rows)
+    records = [*head, "A|88121.pdf|", "D|1|70.00|61300|", "D|3|30.00||", tax]
+    assert [record[:2] for record in records] == ["FH", "H|", "L|", "A|", "D|", "D|", "T|"]
+    at = next(at for at, record in enumerate(records) if old in record)
+    records[at] = records[at].replace(old, new)
+    path = write(tmp_path, typed_file(records))
+    stream = parse_file(path, TYPED)
+    (found,) = stream
+    assert stream.place(found.rows[0], "company_id") == "row 1, column company_id"  # type: ignore[union-attr]
+    told = {(problem.row, stream.place(problem.row or 0, problem.field)) for problem in found.problems}  # type: ignore[union-attr]
+    assert told == {(int(place.split(",", maxsplit=1)[0].removeprefix("row ")), place)}
+
+
+def test_a_trailer_that_is_not_true_is_named_by_its_row(tmp_path: Path) -> None:
+    """The last of ten thousand records, and which of its cells."""
+    text = refusal(tmp_path, typed_file(typed_records(ROWS), "FT|2|3|5.00|x"))
+    assert "row 7, the trailer's sum_amount is 5, the rows add up to 101" in text
 
 
 @pytest.mark.parametrize(

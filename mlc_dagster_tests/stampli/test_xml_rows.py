@@ -1,12 +1,17 @@
 """XML by element paths: the same invoices, and nothing that a document can do to its reader."""
 
 import tracemalloc
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from mlc_dagster.stampli.parsed import FileRejected
 from mlc_dagster.stampli.parsing import parse_file
+from mlc_dagster.stampli.profile_rows import Xml
+from mlc_dagster.stampli.xml_rows import XmlRows
 from mlc_dagster_tests.stampli.builders import invoice_csv, invoice_rows, only
 from mlc_dagster_tests.stampli.builders_shapes import XML, read, xml_file
 
@@ -148,3 +153,31 @@ def test_memory_follows_the_invoice_and_not_the_document(tmp_path: Path) -> None
     assert count == 1500
     assert peak < 5_000_000
     assert path.stat().st_size > 1_000_000
+
+
+def test_a_document_is_parsed_once_however_often_its_rows_are_asked_for(tmp_path: Path) -> None:
+    """Parsing costs more than all the rest; what it gave waits on disk, and is the same each time."""
+    path = write(tmp_path, xml_file(ROWS).replace(b"</Vendor>", b"<Phone>1</Phone></Vendor>", 1))
+    opened: list[Path] = []
+
+    @contextmanager
+    def counted() -> Generator[BinaryIO]:
+        opened.append(path)
+        with path.open("rb") as stream:
+            yield stream
+
+    rules = XML.rows
+    assert isinstance(rules, Xml)
+    source = XmlRows(counted, path.name, XML, rules)
+    names = source.header()
+    assert isinstance(names, list)
+    first, second = list(source.blocks(len(names), bool)), list(source.blocks(len(names), bool))
+    assert first == second
+    assert [len(row) for block in first for row in block.rows] == [len(names)] * 3
+    # A column that shows late is empty in the rows before it, not missing.
+    assert [row[names.index("invoices/invoice/vendor/phone")] for block in first for row in block.rows] == [
+        "1",
+        "1",
+        "",
+    ]
+    assert len(opened) == 1

@@ -83,6 +83,14 @@ def test_file_open_to_its_group_is_read(tmp_path: Path) -> None:
     assert resolve(f"file:{path}", environ={}, root=tmp_path) == "hunter2"
 
 
+@pytest.mark.parametrize("mode", [0o660, 0o620])
+def test_file_that_its_group_may_change_is_refused(tmp_path: Path, mode: int) -> None:
+    """Whoever may write a secret decides whom the product logs in as, or which key signs its checkpoints."""
+    path = secret_file(tmp_path, b"hunter2", mode)
+    with pytest.raises(SecretError, match=f"changed by everybody in its group .*mode {mode:04o}.*chmod g-w {path}"):
+        resolve(f"file:{path}", environ={}, root=tmp_path)
+
+
 def test_secrets_mounted_by_an_orchestrator_may_be_readable_but_not_writable() -> None:
     """Docker mounts /run/secrets as 0444 and nobody can change that; a writable one is still wrong."""
     path = Path("/run/secrets/password")

@@ -7,6 +7,7 @@ answers wait, and they never block the others.
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import logging
 import os
 import re
@@ -38,16 +39,19 @@ Send = Callable[[Message], Awaitable[None]]
 RESOURCES = "/fscmRestApi/resources/"
 VERSIONS = ("11.13.18.05", "latest")
 _KEY = re.compile(r"/(?:\d{4,}|0002[0-9A-F]{12,}|[^/]*(?=/child/))(?=/|$)")
+_INVOICE_NUMBER = re.compile(rb'"InvoiceNumber"\s*:\s*("(?:[^"\\]|\\.)*")')
 _PAUSE = 0.02
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
     method: str
     path: str | None
     """Below the version segment; None for an address that is not Fusion's."""
     root: str
+    number: str = ""
+    """Of an invoice that is sent, once all of it has arrived."""
 
 
 class Cut(Exception):
@@ -91,8 +95,8 @@ class FusionApp:
         method = scope["method"]
         strikes = self.faults.matching(method, path) if path is not None else []
         status = 0
+        target = Target(method, path, root)
         try:
-            target = Target(method, path, root)
             answer = await self._through_faults(scope, receive, target, strikes, in_flight)
             status = await self._send(answer, strikes, receive, send)
         except Cut:
@@ -108,6 +112,7 @@ class FusionApp:
                 time.perf_counter() - begun,
                 in_flight,
                 tuple(strike.kind for strike in strikes),
+                target.number,
             )
             self.books.leave(entry)
 
@@ -123,6 +128,7 @@ class FusionApp:
         if delay:
             await asyncio.sleep(delay)
         body = await _body(receive)
+        target.number = _number(target, body)
         if path is None:
             return Answer(404, b"Not Found", "text/plain")
         for gate in self.faults.gates_for(method, path, "before"):
@@ -269,6 +275,14 @@ async def _body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _number(target: Target, body: bytes) -> str:
+    """The InvoiceNumber in the body of a POST of an invoice; empty when it is another request, or names none."""
+    found = _INVOICE_NUMBER.search(body) if (target.method, target.path) == ("POST", "invoices") else None
+    with contextlib.suppress(ValueError):
+        return str(json.loads(found[1])) if found else ""
+    return ""
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -132,7 +132,8 @@ def journal(*lines: JournalLine, **changes: Any) -> Journal:
         "effective_date": dt.date(2026, 11, 30),
         "lines": lines or (journal_line(1, dr="100.25"), journal_line(2, cr="100.25")),
     } | changes
-    return Journal(**fields | {"lines": JournalLines.of(fields["lines"])})
+    fields["lines"] = JournalLines.of(fields["lines"])
+    return Journal(**fields)
 
 
 def journal_line(number: int, *, dr: str | None = None, cr: str | None = None, **changes: Any) -> JournalLine:

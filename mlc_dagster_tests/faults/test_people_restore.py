@@ -1,0 +1,214 @@
+"""The ledger of yesterday: what Fusion holds since is adopted or told, and nothing of it is posted again."""
+
+import pytest
+
+from mlc_dagster.ledger.audit import verify
+from mlc_dagster.ledger.releases import release_hold
+from mlc_dagster.stampli.steps import observe_step
+from mlc_dagster_tests.faults.people import OTHER_SUPPLIER, REVISED, Kept, booked, crosswalk, known_as
+from mlc_dagster_tests.faults.scenes import finish
+from mlc_dagster_tests.ledger.approving import BOTH
+from mlc_dagster_tests.protocols.posting import (
+    SUPPLIER,
+    assert_adds_up,
+    assert_books,
+    drop,
+    invoices,
+    later,
+    many,
+    numbers,
+    one,
+    only,
+    ours,
+    posts,
+    states,
+    until,
+)
+from mlc_dagster_tests.servers.rehearsal import Rehearsal
+from mlc_dagster_tests.servers.runner import RunProcess
+from mlc_dagster_tests.stampli.builders import file_name
+
+
+def test_g6_a_ledger_of_yesterday_posts_nothing_again(kept: Kept) -> None:
+    """Today's files are read again: Fusion shows their invoices, which are told with their ids and are left alone."""
+    flow = kept.flow
+    drop(flow, many(2))
+    flow.process()
+    restore = kept.back_up()
+    flow.clock.advance(1000)
+    drop(flow, many(2, "NEW"), 2)
+    flow.process()
+    before = known_as(flow)
+    restore()
+    flow.clock.advance(1000)
+    flow.process()
+    finish(flow)
+    assert posts(flow) == 4
+    assert known_as(flow) == before
+    assert {states(flow)[number] for number in numbers(2, "NEW")} == {"ALREADY_IN_FUSION"}
+    assert_books(flow, *numbers(2), *numbers(2, "NEW"))
+    assert verify(flow.ledger).fault is None
+
+
+def test_g6_intents_of_yesterday_are_adopted(kept: Kept) -> None:
+    """Backed up while requests were under way: what the ledger meant to create is found, and is ours."""
+    flow = kept.flow
+    kept.know_by_config()
+    drop(flow, many(3))
+    wanted = only(flow.poll_settled().runs)
+    gate = flow.fusion.faults.gate(method="POST", path="invoices", stage="before")
+    with RunProcess(flow, wanted) as run:
+        assert gate.wait_held(30, requests=3)
+        run.kill()
+    restore = kept.back_up()
+    gate.release()
+    until(lambda: len(ours(flow)) == 3)
+    finish(flow)
+    restore()
+    finish(flow)
+    assert posts(flow) == 3
+    assert set(states(flow).values()) == {"CONFIRMED"}
+    assert_books(flow, *numbers(3))
+    assert_adds_up(flow, created=3)
+
+
+def test_g6_what_was_parked_yesterday_and_posted_since_is_not_posted_again(kept: Kept) -> None:
+    """Its supplier came in the meantime: the restored ledger finds the cure again, and Fusion shows the invoice."""
+    flow = kept.flow
+    drop(flow, one("INV-1", vendor_id="39999"))
+    flow.process()
+    restore = kept.back_up()
+    flow.fusion.create_supplier("39999", "Late Ltd")
+    observe_step(flow.inbound)
+    later(flow)
+    assert_books(flow, "INV-1")
+    restore()
+    flow.clock.advance(2 * 3600)
+    observe_step(flow.inbound)
+    later(flow)
+    finish(flow)
+    assert posts(flow) == 1
+    assert states(flow) == {"INV-1": "ALREADY_IN_FUSION"}
+    assert_books(flow, "INV-1")
+
+
+def test_g6_a_correction_that_yesterday_does_not_know_of_is_not_posted_beside_the_first(kept: Kept) -> None:
+    """Revision 1 was posted after the copy was made; revision 2 came, and both files are read again at once."""
+    flow = kept.flow
+    restore = kept.back_up()
+    drop(flow, one("INV-1"))
+    flow.process()
+    flow.clock.advance(1000)
+    drop(flow, one("INV-1", "150.00", **REVISED), 2)
+    flow.process()
+    restore()
+    flow.clock.advance(1000)
+    flow.process()
+    finish(flow)
+    assert posts(flow) == 1
+    row = invoices(flow)["INV-1"]
+    assert (row["state"], row["fusion_invoice_id"]) == ("ALREADY_IN_FUSION", booked(flow, "INV-1"))
+    assert "InvoiceAmount" in row["differences"]
+    assert_books(flow, "INV-1")
+
+
+def test_g6_a_correction_that_was_told_is_told_again(kept: Kept) -> None:
+    """Posted before the copy was made; the correction came after it, and comes again: never a second invoice."""
+    flow = kept.flow
+    drop(flow, one("INV-1", invoice_id="x"))
+    flow.process()
+    restore = kept.back_up()
+    flow.clock.advance(1000)
+    drop(flow, one("INV-1B", "150.00", invoice_id="x", **REVISED), 2)
+    flow.process()
+    assert_adds_up(flow, created=1, parked=1)
+    restore()
+    drop(flow, one("INV-1C", "160.00", invoice_id="x", **(REVISED | {"invoice_revision": "3"})), 3)
+    flow.clock.advance(1000)
+    flow.process()
+    finish(flow)
+    assert posts(flow) == 1
+    assert_books(flow, "INV-1")
+    assert_adds_up(flow, created=1, parked=2)
+
+
+def restored_to_before(kept: Kept, *rows: dict[str, str]) -> Rehearsal:
+    """OLD-1 is posted, the copy made, these posted as well, and the copy put back."""
+    flow = kept.flow
+    drop(flow, one("OLD-1", vendor_id="30013"))
+    flow.process()
+    restore = kept.back_up()
+    flow.clock.advance(1000)
+    drop(flow, list(rows), 2)
+    flow.process()
+    restore()
+    flow.clock.advance(1000)
+    return flow
+
+
+def release(flow: Rehearsal, number: str) -> None:
+    row = invoices(flow)[number]
+    with flow.ledger.transaction() as transaction:
+        release_hold(transaction, row["id"], row["reason"], BOTH)
+
+
+@pytest.mark.parametrize("number", ["INV-1", "INV-1B"], ids=["its number", "another number"])
+def test_g6_a_correction_of_what_yesterday_does_not_know_is_not_posted_beside_it(kept: Kept, number: str) -> None:
+    """Revision 1 was posted since; revision 2, perhaps under another number, is all that the restored ledger reads."""
+    flow = restored_to_before(kept, *one("INV-1", invoice_id="x"))
+    drop(flow, one(number, "150.00", invoice_id="x", **REVISED), 3)
+    flow.process()
+    finish(flow)
+    assert posts(flow) == 2
+    assert_books(flow, "OLD-1", "INV-1")
+    row = invoices(flow)[number]
+    assert (row["state"], row["reason"]) in (("ALREADY_IN_FUSION", None), ("PARKED", "POSTED_BEFORE_RESTORE"))
+    assert str(booked(flow, "INV-1")) in f"{row['problems']} {row['fusion_invoice_id']}"
+
+
+def test_g6_an_invoice_that_a_changed_crosswalk_gives_to_another_is_not_posted_again(kept: Kept) -> None:
+    """Posted for one supplier; the crosswalk was changed, then the ledger restored: the file is read as another's."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    crosswalk(flow, SUPPLIER, OTHER_SUPPLIER)
+    flow.process()
+    finish(flow)
+    assert posts(flow) == 2
+    assert len(ours(flow)) == 2
+    row = invoices(flow)["INV-1"]
+    assert (row["state"], row["reason"]) == ("PARKED", "POSTED_BEFORE_RESTORE")
+    assert str(booked(flow, "INV-1")) in str(row["problems"])
+
+
+def test_g6_two_people_release_what_is_another_invoice_after_all(kept: Kept) -> None:
+    """The supplier's next invoice looks like a correction of the forgotten one: compared, and posted once."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    (flow.outbound / file_name(2)).unlink()
+    drop(flow, one("INV-2"), 3)
+    flow.process()
+    finish(flow)
+    assert invoices(flow)["INV-2"]["reason"] == "POSTED_BEFORE_RESTORE"
+    release(flow, "INV-2")
+    finish(flow)
+    assert_books(flow, "OLD-1", "INV-1", "INV-2")
+    assert states(flow)["INV-2"] == "CONFIRMED"
+
+
+def test_g6_what_is_known_again_holds_nobody(kept: Kept) -> None:
+    """All files are read again: each is found by its name, and new ones of the same suppliers go on by themselves."""
+    flow = restored_to_before(kept, *many(3))
+    drop(flow, [*one("NEXT-1"), *one("NEXT-2", vendor_id=OTHER_SUPPLIER)], 3)
+    flow.process()
+    finish(flow)
+    assert_books(flow, "OLD-1", *numbers(3), "NEXT-1", "NEXT-2")
+    assert {states(flow)[number] for number in numbers(3)} == {"ALREADY_IN_FUSION"}
+    assert posts(flow) == 6
+
+
+def test_g6_other_suppliers_go_on_after_a_restore(kept: Kept) -> None:
+    """A forgotten invoice holds what may be it, and no more."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    (flow.outbound / file_name(2)).unlink()
+    drop(flow, one("ELSE-1", "55.00", vendor_id=OTHER_SUPPLIER), 3)
+    flow.process()
+    finish(flow)
+    assert_books(flow, "OLD-1", "INV-1", "ELSE-1")

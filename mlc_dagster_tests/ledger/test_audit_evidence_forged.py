@@ -1,0 +1,156 @@
+"""Packs that somebody changed or made up: whatever was done to them, an auditor finds it."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlc_dagster.ledger.checkpoints import SigningKey
+from mlc_dagster.ledger.database import Ledger, open_ledger
+from mlc_dagster.ledger.evidence import Pack
+from mlc_dagster.ledger.evidence_verifier import main as verifier
+from mlc_dagster_tests.ledger.checkpointed import checkpointing
+from mlc_dagster_tests.ledger.packs import check, make_pack, populate, rewritten
+from mlc_dagster_tests.ledger.population import HandClock
+from mlc_dagster_tests.servers.ledgers import new_file as new_ledger
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pack]:
+    """One pack, to be copied by tests that change it."""
+    root = tmp_path_factory.mktemp("evidence")
+    ledger = open_ledger(new_ledger(root / "ledger.sqlite"), actor="test", clock=HandClock())
+    populate(ledger)
+    pack = make_pack(ledger, checkpointing(root), root / "pack")
+    ledger.close()
+    return root / "pack", pack
+
+
+@pytest.fixture
+def pack(made: tuple[Path, Pack], tmp_path: Path) -> Path:
+    shutil.copytree(made[0], tmp_path / "pack")
+    return tmp_path / "pack"
+
+
+def test_every_event_that_was_tampered_with_is_found_by_the_chain(
+    pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when every hash of a file was made to fit: each event, changed, removed and put in twice."""
+    path = pack / "trail/events.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert len(lines) >= 8
+    for number, line in enumerate(lines):
+        event = json.loads(line)
+        other = line.replace(f'"subject":"{event["subject"]}"', '"subject":"x"')
+        assert other != line
+        for changed in ([other], [], [line, line]):
+            path.write_text("".join([*lines[:number], *changed, *lines[number + 1 :]]), encoding="utf-8")
+            rewritten(pack)
+            assert verifier([str(pack)]) == 1
+            told = capsys.readouterr().out
+            assert f"event {event['id']} (link {number + 1}, {event['kind']}) was changed" in told or changed != [other]
+            assert re.search("FAULT: (event|link|trail)", told)
+
+
+def test_a_chain_made_anew_is_found_by_the_checkpoints(pack: Path) -> None:
+    """All links fit the changed events, all hashes fit the files; the signed checkpoint is of another link."""
+    events_file, chain_file = pack / "trail/events.jsonl", pack / "trail/chain.jsonl"
+    lines = events_file.read_text(encoding="utf-8").replace("Grace", "Mallory").splitlines()
+    previous, links = "0" * 64, []
+    for seq, line in enumerate(lines, 1):
+        link = hashlib.sha256((previous + line).encode()).hexdigest()
+        said = {"event_id": json.loads(line)["id"], "hash": link, "previous_hash": previous, "seq": seq}
+        links.append(json.dumps(said, sort_keys=True, separators=(",", ":")))
+        previous = link
+    events_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chain_file.write_text("\n".join(links) + "\n", encoding="utf-8")
+    actions = pack / "operator_actions.jsonl"
+    actions.write_text(actions.read_text(encoding="utf-8").replace("Grace", "Mallory"), encoding="utf-8")
+    rewritten(pack)
+    done = check(pack)
+    assert done.returncode == 1
+    assert "is not what the checkpoint of" in done.stdout
+    assert "manifest.sig is not a signature of manifest.json" in done.stdout
+
+
+def test_an_amount_that_was_changed_does_not_add_up(pack: Path) -> None:
+    """The verifier counts again instead of believing the totals."""
+    path = pack / "population/invoices.csv"
+    path.write_text(path.read_text().replace("123.45", "923.45", 1))
+    rewritten(pack)
+    assert "the amounts of the population are not the totals that the file reader counted" in check(pack).stdout
+
+
+def test_a_row_left_out_does_not_add_up(pack: Path) -> None:
+    """Rows in = rows out, file by file."""
+    path = pack / "population/invoices.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    rewritten(pack)
+    told = check(pack).stdout
+    assert "the reader counted 4 rows in 2 invoices, the population has 2 in 1" in told
+    assert "2 invoices were received, 1 are accounted for" in told
+
+
+def test_an_operator_action_that_is_no_event_is_found(pack: Path) -> None:
+    """The list is for reading; what counts is the chain."""
+    path = pack / "operator_actions.jsonl"
+    path.write_text(path.read_text().replace("two sites", "no reason"))
+    rewritten(pack)
+    assert "1 lines of operator_actions.jsonl are no events of the chain" in check(pack).stdout
+
+
+def test_a_pack_of_another_key_is_found_by_the_fingerprint(
+    made: tuple[Path, Pack], ledger: Ledger, tmp_path: Path
+) -> None:
+    """A pack made up and signed with a key of one's own holds by itself; the fingerprint that was told is another."""
+    populate(ledger)
+    forged = make_pack(ledger, checkpointing(tmp_path, key=SigningKey.generate()), tmp_path / "forged")
+    honest = str(made[1].signed_by)
+    assert check(forged.place).returncode == 0
+    done = check(forged.place, "--key", honest)
+    assert done.returncode == 1
+    assert f"not {honest} that you trust" in done.stdout
+    assert check(made[0], "--key", honest).returncode == 0
+    assert check(forged.place, "--manifest-sha256", made[1].manifest_sha256).returncode == 1
+
+
+def test_a_pack_that_was_compared_with_nothing_proves_nothing(made: tuple[Path, Pack]) -> None:
+    """A forger's pack is as consistent; exit code 0 would let a script take it for proof."""
+    done = check(made[0], "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["holds"] is False
+    path = [sys.executable, "-I", "-S", str(made[0] / "verify_evidence.py")]
+    told = subprocess.run(path, capture_output=True, text=True, check=False)
+    assert told.returncode == 3
+    assert "consistent with itself only; nothing you trust was compared" in told.stdout
+    assert "The evidence holds." not in told.stdout
+
+
+def test_an_operator_action_that_was_left_out_is_found(pack: Path) -> None:
+    """The list must be whole as well as true: who reads it alone must not miss an override."""
+    path = pack / "operator_actions.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    rewritten(pack)
+    assert "(invoice.released) says who had it done, and is not in operator_actions.jsonl" in check(pack).stdout
+
+
+def test_an_operator_action_twice_is_found(pack: Path) -> None:
+    """Two overrides where there was one."""
+    path = pack / "operator_actions.jsonl"
+    path.write_text(path.read_text() * 2)
+    rewritten(pack)
+    assert "operator_actions.jsonl has a line twice" in check(pack).stdout
+
+
+def test_an_event_of_nobody_is_no_operator_action(pack: Path) -> None:
+    """What the product did by itself is not to be told as a person's."""
+    path, events_file = pack / "operator_actions.jsonl", pack / "trail/events.jsonl"
+    other = next(line for line in events_file.read_text().splitlines(keepends=True) if '"by":' not in line)
+    path.write_text(path.read_text() + other)
+    rewritten(pack)
+    assert "1 lines of operator_actions.jsonl are no events of the chain, or not of people" in check(pack).stdout
