@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Final, Protocol, cast
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -25,6 +26,9 @@ SHORTEST_LINE: Final = 16
 
 SHORTEST_MASKED: Final = 4
 """Characters. A shorter value would mask every "a" or "22" of a log and so give itself away."""
+
+SHORTEST_PIECE: Final = 8
+"""Characters at the beginning or the end of a value that mask the piece of it that they belong to."""
 
 _BASE64 = "[A-Za-z0-9+/_-]"
 
@@ -42,26 +46,49 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     """``text`` with every one of ``secrets`` masked: as it is, URL-encoded, escaped (twice too), and in base64.
 
     Of secrets with several lines (keys) each long line is masked too, of addresses the password in them. In base64 the
-    value may stand anywhere inside a longer text, such as ``Basic`` and user:password.
+    value may stand anywhere inside a longer text, such as ``Basic`` and user:password. Pieces of a value that was cut
+    off, at either end, are masked from eight characters on.
     """
-    plain, encoded = _all_forms(frozenset(secrets))
+    plain, encoded, cut = _all_forms(frozenset(secrets))
     for form in plain:
         if form in text:
             text = text.replace(form, MASK)
     for form, pattern in encoded:
         if form in text:
             text = re.sub(pattern, MASK, text)
+    for form in cut:
+        if form[:SHORTEST_PIECE] in text:
+            text = _without_beginnings(text, form)
+        if form[-SHORTEST_PIECE:] in text:
+            text = _without_beginnings(text[::-1], form[::-1])[::-1]
+    return text
+
+
+def _without_beginnings(text: str, form: str) -> str:
+    """``text`` without what a server that quotes so many characters and no more has left of ``form``."""
+    start = 0
+    while (start := text.find(form[:SHORTEST_PIECE], start)) >= 0:
+        alike = takewhile(lambda pair: pair[0] == pair[1], zip(text[start : start + len(form)], form, strict=False))
+        text = text[:start] + MASK + text[start + sum(1 for _ in alike) :]
+        start += len(MASK)
     return text
 
 
 @lru_cache(maxsize=64)
-def _all_forms(secrets: frozenset[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """What to look for: plain text, and base64 with a pattern that takes in the characters shared with neighbours."""
+def _all_forms(secrets: frozenset[str]) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    """What to look for: plain text, base64 with a pattern for characters shared with neighbours, and pieces of both."""
     parts = {str(part) for secret in secrets for part in _parts(str(secret)) if len(part) >= SHORTEST_MASKED}
     plain = {form for part in parts for form in _written(part)}
     encoded = {form for part in parts for form in _in_base64(part)}
+    # Addresses and keys begin and end like others of their kind; of an address the password is a part of its own.
+    distinctive = {part for part in parts if "://" not in part and "-----" not in part}
+    cut = {form for part in distinctive for form in (*_written(part), *(form for form, _ in _in_base64(part)))}
     # Longest first: a secret that contains another must not leave its rest behind.
-    return sorted(plain, key=len, reverse=True), sorted(encoded, key=lambda form: len(form[0]), reverse=True)
+    return (
+        sorted(plain, key=len, reverse=True),
+        sorted(encoded, key=lambda form: len(form[0]), reverse=True),
+        sorted((form for form in cut if len(form) > SHORTEST_PIECE), key=len, reverse=True),
+    )
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -114,7 +114,8 @@ _OF_THE_CONNECTION = {"transfer-encoding", "connection", "keep-alive", "content-
 
 def _sent(headers: dict[str, str], body: bytes) -> str:
     """Header, form and body as they came; what is encoded also in plain, what is plain also encoded."""
-    kind, _, credential = headers.get("Authorization", "").partition(" ")
+    sent = {name.lower(): value for name, value in headers.items()}
+    kind, _, credential = sent.get("authorization", "").partition(" ")
     plain = base64.b64decode(credential).decode() if kind == "Basic" else credential
     text = body.decode("utf-8", "replace")
     again = base64.b64encode(f"You sent {plain}".encode()).decode()

@@ -182,4 +182,4 @@ def test_samples_use_the_charts_of_mlc_yaml() -> None:
     chart = chart.model_copy(update={"cost_center": None})
     [first, _] = sample_reads("journals", {"UK": chart})
     assert first.record_id.split("/")[1] == "UK Ledger"
-    assert getattr(first.content, "lines")[0].account_combination == "101.60540"  # noqa: B009 - one of four kinds
+    assert getattr(first.content, "lines").column("account_combination")[0] == "101.60540"  # noqa: B009 - one of four kinds

@@ -50,7 +50,9 @@ def _spelled(lines: Sequence[JournalLine]) -> list[JournalLine]:
     found: list[JournalLine] = []
     for line in lines:
         values: dict[str, Any] = msgspec.structs.asdict(line)
-        found.append(JournalLine(**{name: plain(it) if isinstance(it, Decimal) else it for name, it in values.items()}))
+        for name, value in values.items():
+            values[name] = plain(value) if isinstance(value, Decimal) else value
+        found.append(JournalLine(**values))
     return found
 
 

@@ -149,3 +149,29 @@ def test_key_in_base64_and_escaped_is_masked() -> None:
     for shown in (base64.b64encode(KEY.encode()).decode(), json.dumps({"key": KEY}), repr(KEY)):
         assert "b3BlbnNzaC1rZXktdjEAAAAABG5v" not in redact(shown, {KEY})
         assert MASK in redact(shown, {KEY})
+
+
+@pytest.mark.parametrize("cut", [8, 12, 20, 30])
+def test_what_a_cut_has_left_of_a_secret_is_masked(cut: int) -> None:
+    """Gateways quote the first eighty characters of a header, or the last of a body."""
+    secret = "3f1d0c9be27a4865_+/aa90c2d7e81b4f36"
+    header = base64.b64encode(f"stampli.integration:{secret}".encode()).decode()
+    within = len(base64.b64encode(b"stampli.integration:").decode().rstrip("="))
+    for shown, piece in (
+        (f"code {secret[:cut]}", secret[:cut]),
+        (f"…{secret[-cut:]} end", secret[-cut:]),
+        (f"Basic {header[: within + cut]}", header[within : within + cut]),
+    ):
+        masked = redact(shown, [secret])
+        assert MASK in masked
+        assert piece[2:] not in masked
+
+
+def test_addresses_and_keys_are_not_known_by_their_beginnings() -> None:
+    """Every address begins like a ledger's, every key like another."""
+    secrets = [
+        "postgresql+psycopg://mlc:long-enough-password@db.example/ledger",
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----",
+    ]
+    text = "write postgresql+psycopg://user@host/database, or a file with -----BEGIN PRIVATE KEY-----"
+    assert redact(text, secrets) == text
