@@ -36,10 +36,10 @@ def journal_totals(journal: Journal) -> dict[str, Decimal]:
 def _by_currency(journal: Journal) -> Iterator[tuple[str, Callable[[str], Decimal]]]:
     """Each currency of the lines, with what sums a column over its lines; those that name none have the journal's."""
     own, lines = journal.currency or NO_CURRENCY, journal.lines
-    currencies: Sequence[str | None] = lines.column("currency")
-    if set(currencies) <= {None, own}:
+    if lines.distinct("currency") <= {None, own}:
         yield own, lines.total
         return
+    currencies: Sequence[str | None] = lines.column("currency")
     of_lines = [currency or own for currency in currencies]
     for wanted in dict.fromkeys(of_lines):
         chosen = [currency == wanted for currency in of_lines]

@@ -22,6 +22,8 @@ _ABSENT = msgspec.Raw()
 _ALIKE = bytes.maketrans(b"012345678.", b"9999999999")
 _MANY = b"9" * (MOST_WHOLE + 1)
 """More digits than are looked through here; ``spelled`` judges such a number."""
+_SEARCHED = 2400
+"""Bytes."""
 
 
 class JournalLine(Record, frozen=True, kw_only=True, gc=False):
@@ -172,6 +174,12 @@ class JournalLines(Record, frozen=True, kw_only=True, dict=True):
             known[name] = values
         return values
 
+    def distinct(self, name: str) -> set[Any]:
+        """The different values of a column, None among them where a line has none."""
+        raw: msgspec.Raw = getattr(self, name)
+        column = self.column(name)
+        return set(column) if _is_column(raw) else set(column[:1])
+
     def total(self, name: str) -> Decimal:
         """Exact sum of a column of numbers; raises decimal.Inexact where 80 digits do not hold it."""
         known = self._known(_TOTALS)
@@ -203,7 +211,11 @@ def _is_plain(column: bytes) -> bool:
 
     A look at each number would cost as much as everything else that is done with it. A false no does no harm.
     """
-    if b"E" in column or b"N" in column or b"I" in column or _MANY in column.translate(_ALIKE):
+    if b"E" in column or b"N" in column or b"I" in column:
+        return False
+    alike = column.translate(_ALIKE)
+    # In pieces that overlap: through longer ones Python searches in another way, which is slow for a run of nines.
+    if any(_MANY in alike[start : start + _SEARCHED] for start in range(0, len(alike), _SEARCHED - len(_MANY))):
         return False
     before_zeros = column.split(b'0"')[:-1]
     return not any(before.rfind(b".") > before.rfind(b'"') or before.endswith(b"-") for before in before_zeros)

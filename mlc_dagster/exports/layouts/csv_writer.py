@@ -97,11 +97,12 @@ class _Quoting:
 
         def make(values: Sequence[Any], document: Document, counts: Counter[str]) -> Sequence[str]:
             try:
-                joined = "\0" + "\0".join(values) + "\0"
+                joined = "\0".join(values)
             except TypeError:  # One of them is None.
-                joined = "\0\0"
-            # An empty one stands between two zeros.
-            if "\0\0" not in joined and not self._needs_quotes(joined):
+                joined = ""
+            # An empty one stands between two zeros, or at an end.
+            empty = not joined or joined[0] == "\0" or joined[-1] == "\0" or "\0\0" in joined
+            if not empty and not self._needs_quotes(joined):
                 return values
             return self.finish(cell, cell.texts(values, document), counts, document)
 
@@ -307,7 +308,7 @@ class CsvWriter(TabularWriter):
         if len(merged) == 1 and isinstance(merged[0], str):
             return (merged[0] + end) * rows
         stretches = (repeat(column, rows) if isinstance(column, str) else column for column in merged)
-        return end.join(map(delimiter.join, zip(*stretches, strict=True))) + end
+        return end.join([*map(delimiter.join, zip(*stretches, strict=True)), ""])
 
     def opening(self) -> bytes | None:
         return None if self._header else self._mark + self._names

@@ -137,7 +137,7 @@ class Document:
         self.currency: str | None = getattr(self.content, "currency", None)
         """Of its amounts; None where the source has none."""
         lines = self.content.lines if isinstance(self.content, Journal) else NO_LINES
-        self._mixed = not set(lines.column("currency")) <= {None, self.currency}
+        self._mixed = not lines.distinct("currency") <= {None, self.currency}
 
     def _rows(self, childless: str) -> dict[str, Sequence[Any]]:
         source = self.version.read.source
