@@ -185,16 +185,18 @@ def after_restore(
     by: ByOption,
     approved_by: ApprovedByOption,
     reason: ReasonOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Two people, after a restore of the ledger: document the links that were lost, and go on behind the restored head.
 
-    Needs the signing key. Names each checkpoint outside that speaks of a lost link; what is left must hold. From then
-    on `mlc audit verify` and the evidence pack tell the gap, and it is no fault; any other gap still is.
+    Shows the range and asks before it signs, which needs the signing key. Names each checkpoint outside that speaks of
+    a lost link; what is left must hold. From then on `mlc audit verify` and the evidence pack tell the gap, and it is
+    no fault; any other gap still is.
     """
     from mlc_dagster.ledger.approval import NotApproved
-    from mlc_dagster.ledger.audit_restoring import document_restore
+    from mlc_dagster.ledger.audit_restoring import NotConfirmed, document_restore
     from mlc_dagster.ledger.checkpoints import CheckpointRefused
 
     approval = two_people(by, approved_by, reason)
@@ -202,7 +204,11 @@ def after_restore(
     checkpointing = _checkpointing(workplace)
     with workplace.ledger(actor=operator()) as ledger:
         try:
-            done = document_restore(ledger, checkpointing, approval)
+            done = document_restore(
+                ledger, checkpointing, approval, confirm=lambda gap, at: _confirmed(gap, at, yes=yes)
+            )
+        except NotConfirmed:
+            raise typer.Abort from None
         except (CheckpointRefused, NotApproved, OSError) as error:
             raise CommandError(str(error)) from None
     if as_json:
@@ -210,6 +216,17 @@ def after_restore(
         return
     typer.echo(f"Gap {done.gap.gap}: {done.gap.told}. {_proven(done.gap)}")
     typer.echo(f"Signed by {done.gap.key_id}. The trail goes on behind link {done.gap.restored_seq}.")
+
+
+def _confirmed(gap: "Gap", restored_at: str, *, yes: bool) -> bool:
+    """Shown on stderr, which leaves --json whole: the backup's own time is known to who restored it, compare it."""
+    head = f"link {gap.restored_seq}, event {gap.restored_event_id} of {restored_at}" if gap.restored_seq else "no link"
+    typer.echo(
+        f"Restored: to {head}. Lost: links {gap.first} to {gap.last} ({gap.links}), the last with a checkpoint of "
+        f"{gap.checkpoint['at']}. {_proven(gap)}",
+        err=True,
+    )
+    return yes or typer.confirm(f"Was the backup made then, and is this to be signed by {gap.key_id}?", err=True)
 
 
 @app.command("export")

@@ -220,12 +220,13 @@ def abandon(
     config: ConfigOption = None,
 ) -> None:
     """Give up a file that was not delivered: its records go into a later file, its control numbers are void."""
-    from mlc_dagster.ledger import exported
+    from mlc_dagster.exports import settling
 
     approval = two_people(by, approved_by, reason)
-    with open_workplace(ctx, config).ledger(actor=operator()) as ledger, _refusals(), ledger.transaction() as writing:
-        row = find_file(writing, file)
-        exported.abandon(writing, row["id"], **approval.said)
+    with _outbound(open_workplace(ctx, config)) as outbound, _refusals():
+        with outbound.ledger.reading() as reading:
+            row = find_file(reading, file)
+        settling.abandon(outbound, row["id"], approval)
     typer.echo(
         f"{row['name']} ({row['id']}) abandoned: its {row['documents']} documents go into the next file of "
         f"{row['feed']}; its control numbers are void and on record."
@@ -243,12 +244,13 @@ def confirm(
     config: ConfigOption = None,
 ) -> None:
     """Say of a file of unknown outcome what the partner said: arrived counts as sent, not-arrived is sent again."""
-    from mlc_dagster.ledger import exported
+    from mlc_dagster.exports import settling
 
     approval = two_people(by, approved_by, reason)
-    with open_workplace(ctx, config).ledger(actor=operator()) as ledger, _refusals(), ledger.transaction() as writing:
-        row = find_file(writing, file)
-        exported.settle_unknown(writing, row["id"], arrived=answer == "arrived", **approval.said)
+    with _outbound(open_workplace(ctx, config)) as outbound, _refusals():
+        with outbound.ledger.reading() as reading:
+            row = find_file(reading, file)
+        settling.confirm(outbound, row["id"], approval, arrived=answer == "arrived")
     if answer == "arrived":
         typer.echo(f"{row['name']} ({row['id']}) counts as sent. The feed {row['feed']} goes on with the next run.")
     else:
@@ -280,12 +282,12 @@ def rebase(
 
 
 @contextmanager
-def _outbound(workplace: Workplace, feed: str) -> "Generator[Outbound]":
-    """The wiring of one feed; another feed's layout that cannot be used is no hindrance."""
+def _outbound(workplace: Workplace, *feeds: str) -> "Generator[Outbound]":
+    """The wiring of these feeds; another feed's layout that cannot be used is no hindrance."""
     from mlc_dagster.exports.wiring import connect_outbound
 
     with workplace.ledger(actor=operator()) as ledger:
-        yield connect_outbound(workplace.settings, workplace.secrets, ledger, only=[feed])
+        yield connect_outbound(workplace.settings, workplace.secrets, ledger, only=feeds)
 
 
 @contextmanager

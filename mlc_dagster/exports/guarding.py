@@ -1,7 +1,7 @@
 """What must hold before a feed sends anything: its partner is the one it was, and the ledger knows all that was sent.
 
 Asked at the start of every run and of every resend, by whoever holds the feed. Corrects nothing but a journal that is
-behind the ledger; the two answers of a person are in ``restoring`` and ``relocating``.
+behind the ledger; the answers of a person are in ``restoring``, ``relocating`` and ``settling``.
 """
 
 from collections.abc import Iterator
@@ -114,6 +114,27 @@ def refuse_older_ledger(outbound: Outbound, feed: Feed) -> None:
         raise RestartForgotten(feed.name, entered.restart)
 
 
+def refuse_older_than(outbound: Outbound, file: Row) -> None:
+    """Refuse while the ledger does not know all that there was before a person may say what became of this file.
+
+    What the journal has beyond a restart that waits for this very file is let be: it is entered after it.
+
+    Raises:
+        LedgerIsOlder: the ledger was restored.
+        OtherLedger: ledger and data_dir are not of one installation.
+        JournalDamaged: the journal cannot be read.
+        OSError: our disk refused.
+    """
+    name = str(file["feed"])
+    identity = identify(outbound)
+    begun = next(iter(restarts_ahead(outbound, name, identity)), None)
+    for ahead in files_ahead(outbound, name, identity):
+        if begun is None or ahead.entry.sequence <= begun.restart.sequence:
+            raise JournalAhead(name, str(ahead.entry.file["name"]), ahead.entry.sequence, ahead.why)
+    if begun is not None and file["sequence"] > begun.restart.sequence:
+        raise RestartForgotten(name, begun.restart)
+
+
 def identify(outbound: Outbound) -> str:
     """The ledger's id. A restored ledger of an earlier version has none: it is known by a file that the journal has."""
     with outbound.ledger.reading() as reading:
@@ -137,7 +158,7 @@ def _partner_of(outbound: Outbound, name: str) -> str | None:
 
 
 def files_ahead(outbound: Outbound, name: str, identity: str) -> Iterator[Ahead]:
-    """Files that the feed's journal knows more of than the ledger, in order.
+    """Files that the feed's journal knows more of than the ledger, in order; of ended ones the latest are compared.
 
     The journal is read first: what is entered meanwhile is in the ledger by then.
 
@@ -155,10 +176,12 @@ def files_ahead(outbound: Outbound, name: str, identity: str) -> Iterator[Ahead]
         known = _known(reading, name)
         waiting = exported.list_files(reading, name, OPEN_STATES, limit=1_000_000)
         latest = sent_files.file_at(reading, name, last.sequence)
+        begun = list(sent_files.behind_journal(reading, name, max(0, last.sequence - _LOOKED_AT)))
     if latest is not None and latest["sha256"] != last.file["sha256"]:
         yield Ahead(last, latest, f"and the ledger has {latest['name']} under that number, with other bytes")
         return
     open_files = {int(row["sequence"]): row for row in waiting}
+    ended = {int(row["sequence"]): row for row in begun if row["state"] in _ENDED}
     for sequence in entered:
         if sequence > known:
             yield Ahead(journal.entry(sequence), None, "of which the ledger knows nothing")
@@ -169,6 +192,8 @@ def files_ahead(outbound: Outbound, name: str, identity: str) -> Iterator[Ahead]
                 row = sent_files.file_at(reading, name, sequence)
             if row is not None and (why := _why(entry, row)):
                 yield Ahead(entry, row, why)
+        elif sequence in ended and (why := _other_end(journal.entry(sequence), ended[sequence])):
+            yield Ahead(journal.entry(sequence), ended[sequence], why)
 
 
 def restarts_ahead(outbound: Outbound, name: str, identity: str) -> list[EnteredRestart]:
@@ -219,6 +244,16 @@ def _why(entry: Entry, row: Row) -> str | None:
         if further != FileState.UPLOADING:
             return f"which is {further} there and UPLOADING in the ledger"
     return None
+
+
+def _other_end(entry: Entry, row: Row) -> str | None:
+    """Of a file that has ended in the ledger: why it cannot have ended so."""
+    given_up = row["state"] == FileState.ABANDONED
+    if entry.state in _ENDED:
+        agreed = given_up == (entry.state is FileState.ABANDONED)
+        return None if agreed else f"which is {entry.state} there and {row['state']} in the ledger"
+    # Given up for one that nobody had begun, or not as often: the partner may have it.
+    return _why(entry, row) if given_up else None
 
 
 def catch_up(outbound: Outbound, name: str) -> None:

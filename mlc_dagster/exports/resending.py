@@ -16,7 +16,7 @@ from mlc_dagster.exports.faults import DeliveryStopped, LeaseLost, NameTaken, Re
 from mlc_dagster.exports.guarding import guard_feed
 from mlc_dagster.exports.holding import HeldFeed, hold_feed
 from mlc_dagster.exports.journals import Unrecorded
-from mlc_dagster.exports.leftovers import Noted
+from mlc_dagster.exports.leftovers import Noted, forgotten
 from mlc_dagster.exports.outbound import Feed, Outbound
 from mlc_dagster.exports.placing import Conditions, Ending, Item, Placed, Placement
 from mlc_dagster.ledger import exported, resends
@@ -24,6 +24,7 @@ from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.archive import ArchiveDamaged, PayloadErased
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.exported import DELIVERED_STATES, WAITING_STATES, FileState
+from mlc_dagster.ledger.leftovers import end_leftovers, note_leftovers
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.sftp import PermissionRefused, SftpError
 
@@ -180,10 +181,24 @@ class _Resend:
             connection.session().remove(item.path)
         self._begin(item)
         conditions = Conditions(self.feed.settings.upload, self.held.still_ours)
-        journal = DeliveryJournal(self.outbound, self.feed.name)
-        # Entered by the guard. Should this process die, its half is known for ours.
-        steps = Noted(Unrecorded(), lambda path: journal.temporary(self.file["sequence"], path))
-        return Placement(item, steps, connection, conditions).place()
+        # Should this process die, its half is known for ours: the next delivery removes it, or the next resend.
+        stale = forgotten(DeliveryJournal(self.outbound, self.feed.name), self.file["sequence"], item.name)
+        written: list[tuple[int, str]] = []
+        steps = Noted(Unrecorded(), lambda path: written.append(self._waits(path)))
+        placed = Placement(item, steps, connection, conditions, stale=stale).place()
+        if written:
+            with self.outbound.ledger.transaction() as transaction:
+                end_leftovers(transaction, self.feed.name, written, removed=[])
+        return placed
+
+    def _waits(self, path: str) -> tuple[int, str]:
+        """Nothing but the journal and this knows of a temporary file of a resend: it has no row in the ledger."""
+        sequence = int(self.file["sequence"])
+        # Entered by the guard.
+        DeliveryJournal(self.outbound, self.feed.name).temporary(sequence, path)
+        with self.outbound.ledger.transaction() as transaction:
+            note_leftovers(transaction, self.feed.name, sequence, [path])
+        return sequence, path
 
     def _item(self, name: str, size: int, sha256: str) -> Item:
         return Item(name, self.file["directory"], size, sha256, self.outbound.archive.path(sha256))

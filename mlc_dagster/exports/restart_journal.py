@@ -46,11 +46,14 @@ class RestartJournal:
         if not self.path.exists():
             return []
         found: list[EnteredRestart] = []
+        before: object = None
         for raw in self.path.read_bytes().splitlines(keepends=True):
             # One that a power cut left unfinished was entered once more after it.
             said = parsed_line(raw) if raw.endswith(b"\n") else None
-            if said is not None:
+            # Cut off just before its end, it is whole once the next line was begun, and stands there twice.
+            if said is not None and said != before:
                 found.append(self._read(said, len(found) + 1))
+                before = said
         return found
 
     def _read(self, said: object, number: int) -> EnteredRestart:

@@ -105,17 +105,27 @@ def after_restore(
         _take_id(outbound, [name for name in names if name in there], approval)
     identity = identify(outbound)
     for name in names:
-        found = list(files_ahead(outbound, name, identity))
-        begun = restarts_ahead(outbound, name, identity)
-        if not found and not begun:
+        source = _source_of_ahead(outbound, name, identity)
+        if source is None:
             continue
-        # What is missing between the numbers of one feed may be another's, as long as that one is ahead.
-        partners = {ahead.entry.file["partner"] for ahead in found}
-        elsewhere = (ahead for other in there if other != name for ahead in files_ahead(outbound, other, identity))
-        others = any(ahead.entry.file["partner"] in partners for ahead in elsewhere)
-        how = _Feed(outbound, name, approval, done, explain_holes=not others, ask_partner=ask_partner)
-        how.enter(found, begun)
+        with hold_feed(outbound.ledger, name, source, owner=f"{process_name(os.getpid())}|after-restore"):
+            # Only now: whoever held the feed until now may have entered some of it.
+            found = list(files_ahead(outbound, name, identity))
+            begun = restarts_ahead(outbound, name, identity)
+            # What is missing between the numbers of one feed may be another's, as long as that one is ahead.
+            partners = {ahead.entry.file["partner"] for ahead in found}
+            elsewhere = (ahead for other in there if other != name for ahead in files_ahead(outbound, other, identity))
+            others = any(ahead.entry.file["partner"] in partners for ahead in elsewhere)
+            how = _Feed(outbound, name, approval, done, explain_holes=not others, ask_partner=ask_partner)
+            how.enter(found, begun)
     return done
+
+
+def _source_of_ahead(outbound: Outbound, name: str, identity: str) -> str | None:
+    """What the feed's records are of; None where the journal knows nothing more of the feed than the ledger."""
+    for entered in restarts_ahead(outbound, name, identity):
+        return entered.source
+    return next((ahead.entry.source for ahead in files_ahead(outbound, name, identity)), None)
 
 
 def _take_id(outbound: Outbound, names: Sequence[str], approval: Approval) -> None:
@@ -132,7 +142,7 @@ def _take_id(outbound: Outbound, names: Sequence[str], approval: Approval) -> No
 
 @dataclass(frozen=True)
 class _Feed:
-    """One feed that is brought up."""
+    """One feed that is brought up; the caller holds it."""
 
     outbound: Outbound
     name: str
@@ -143,20 +153,16 @@ class _Feed:
 
     def enter(self, found: Sequence[Ahead], begun: Sequence[EnteredRestart]) -> None:
         """Files and restarts in the order in which they happened; stops before a restart that must wait."""
-        source = begun[0].source if begun else found[0].entry.source
         left = max((entered.restart.sequence for entered in begun if entered.restart.elsewhere), default=0)
-        owner = f"{process_name(os.getpid())}|after-restore"
-        with hold_feed(self.outbound.ledger, self.name, source, owner=owner):
-            seen = look(self.outbound, self.name, [ahead.entry for ahead in found], elsewhere=range(left + 1))
-            waiting = list(zip(found, seen, strict=True))
-            for entered in begun:
-                while waiting and waiting[0][0].entry.sequence <= entered.restart.sequence:
-                    self._adopt(*waiting.pop(0), found)
-                if not self._begin_again(entered):
-                    break
-            else:
-                for ahead, on_server in waiting:
-                    self._adopt(ahead, on_server, found)
+        seen = look(self.outbound, self.name, [ahead.entry for ahead in found], elsewhere=range(left + 1))
+        waiting = list(zip(found, seen, strict=True))
+        for entered in begun:
+            while waiting and waiting[0][0].entry.sequence <= entered.restart.sequence:
+                self._adopt(*waiting.pop(0), found)
+            if not self._begin_again(entered):
+                return
+        for ahead, on_server in waiting:
+            self._adopt(ahead, on_server, found)
 
     def _adopt(self, ahead: Ahead, on_server: Seen, found: Sequence[Ahead]) -> None:
         entry = ahead.entry

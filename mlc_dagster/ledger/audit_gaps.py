@@ -4,17 +4,26 @@ A documented gap takes away what it names, line by line, and nothing else. One t
 not before it, or what another gap names, takes nothing away and is a fault: then the missing links are faults too.
 """
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.audit_rows import GENESIS
-from mlc_dagster.ledger.checkpoints import Checkpoint, CheckpointFile, Gap, KeyRing, Line, line_sha256
+from mlc_dagster.ledger.checkpoints import (
+    Checkpoint,
+    Checkpointing,
+    CheckpointRefused,
+    Gap,
+    KeyRing,
+    Line,
+    line_sha256,
+)
 from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.schema import audit_chain, audit_event
-from mlc_dagster.ledger.types import canonical_json
+from mlc_dagster.ledger.types import canonical_json, utc_text
 
 SUBJECT = "audit:gaps"
 """Of the events that have the statements; there is an index on subjects."""
@@ -83,6 +92,9 @@ def _fault(gap: Gap, before: Sequence[Line], names: Sequence[str], ring: KeyRing
         return "has no signature: it was put in, for only the signing key makes one"
     if (fault := ring.fault(gap)) is not None:
         return fault
+    signers = [line.key_id for line in before if line.signature is not None]
+    if gap.key_id in signers and gap.key_id != signers[-1]:
+        return f"is signed by {gap.key_id}, which was no longer in use: the lines before it have another key"
     if gap.gap != gaps + 1:
         return f"is number {gaps + 1} of the second place: lines were moved, removed or put in"
     by_name = dict(zip(names, before, strict=True))
@@ -102,6 +114,12 @@ def _fault(gap: Gap, before: Sequence[Line], names: Sequence[str], ring: KeyRing
     if (gap.restored_seq == 0) != (gap.restored_hash == GENESIS) or gap.proven > gap.restored_seq:
         return "does not say what was restored"
     return None
+
+
+def unsigned_after_signed(lines: Sequence[Line], ring: KeyRing) -> frozenset[Checkpoint]:
+    """Checkpoints without a signature that follow a good one in the second place: the key was in use when they came."""
+    first = next((at for at, line in enumerate(lines) if line.signature and ring.fault(line) is None), len(lines))
+    return frozenset(line for line in lines[first:] if isinstance(line, Checkpoint) and line.signature is None)
 
 
 def after_what(named: Sequence[Line], restored_seq: int) -> list[tuple[Checkpoint, int]]:
@@ -132,23 +150,60 @@ def gaps_in(transaction: Transaction) -> list[tuple[int, Gap | None]]:
         .order_by(audit_event.c.id)
     )
     rows = transaction.rows(statement)
-    return [(int(row["id"]), Gap.parse(canonical_json(row["detail"].get("statement")))) for row in rows]
+    return [(int(row["id"]), _statement(row["detail"])) for row in rows]
 
 
-def enter_gaps(transaction: Transaction, file: CheckpointFile) -> list[Gap]:
+def _statement(detail: Any) -> Gap | None:
+    found = cast("dict[str, Any]", detail).get("statement") if isinstance(detail, dict) else None
+    return None if found is None else Gap.parse(canonical_json(found))
+
+
+def enter_gaps(transaction: Transaction, checkpointing: Checkpointing) -> list[Gap]:
     """Add to the second place what the ledger has and it lacks, as after a process that died in between; what that was.
 
+    Nothing that would be a fault there: whoever may append an event must not spoil what can never be taken back.
+
     Raises:
+        CheckpointRefused: what the ledger says is not signed, or does not fit the lines that are there.
         OSError: it cannot be written to.
     """
+    file, ring = checkpointing.file, checkpointing.ring
     known = [gap for _, gap in gaps_in(transaction) if gap is not None]
     if not known:
         return []
-    there = {line_sha256(line) for line in file.lines()[0]}
+    lines = file.lines()[0]
+    there = {line_sha256(line) for line in lines}
     missing = [gap for gap in known if line_sha256(gap) not in there]
     if missing:
+        before = set(standing(lines, ring).faults)
+        fault = next((each for each in standing([*lines, *missing], ring).faults if each not in before), None)
+        if fault is not None:
+            raise CheckpointRefused(
+                f"an event says what must not be entered in the second place: {fault}; run `mlc audit verify`"
+            )
         file.append(missing)
     return missing
+
+
+def there_before(transaction: Transaction, found: Standing) -> Iterator[str]:
+    """Events behind a restored head that are no later than what was lost: such a link was rewritten, not lost.
+
+    Also where a documented gap has a good signature: whoever has the key cannot have a changed event pass for lost.
+    """
+    for gap in found.gaps:
+        at = max(line.at for line in found.lost[gap.gap] if isinstance(line, Checkpoint))
+        row = transaction.row(
+            sa.select(audit_chain.c.seq, audit_event.c.id, audit_event.c.at)
+            .join(audit_event, audit_event.c.id == audit_chain.c.event_id)
+            .where(audit_chain.c.seq > gap.restored_seq, audit_event.c.at <= dt.datetime.fromisoformat(at))
+            .order_by(audit_chain.c.seq)
+            .limit(1)
+        )
+        if row is not None:
+            yield (
+                f"the documented gap {gap.gap} says that links {gap.first} to {gap.last} were lost by {at}, but event "
+                f"{row['id']} (link {row['seq']}) is of {utc_text(row['at'])}: it was rewritten, or the clock went back"
+            )
 
 
 def disagreements(transaction: Transaction, found: Standing, *, expected: Gap | None = None) -> Iterator[str]:

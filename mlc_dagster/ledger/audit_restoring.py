@@ -7,7 +7,7 @@ made after the newest of them that was in the backup.
 
 import datetime as dt
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
@@ -42,10 +42,28 @@ class Documented:
     checkpoints: int
 
 
-def document_restore(ledger: Ledger, checkpointing: Checkpointing, approval: Approval) -> Documented:
+class NotConfirmed(Exception):
+    """Who was shown what would be documented said no; nothing is."""
+
+
+def document_restore(
+    ledger: Ledger,
+    checkpointing: Checkpointing,
+    approval: Approval,
+    *,
+    confirm: Callable[[Gap, str], bool] | None = None,
+) -> Documented:
     """Begin a new signed segment of the trail behind the restored head.
 
+    Args:
+        ledger: that was restored.
+        checkpointing: the second place, and the key.
+        approval: of two people.
+        confirm: is shown the gap, and the time (UTC text, "" without one) of the last event that was restored, before
+            anything is written; False: nothing is.
+
     Raises:
+        NotConfirmed: ``confirm`` said no.
         CheckpointRefused: there is no key, nothing is lost, or what is left of the trail does not hold.
         NotApproved: mlc.yaml lists who may approve, and one of the two is not on it.
         OSError: the second place cannot be read or written to; written or not, ask again.
@@ -58,16 +76,19 @@ def document_restore(ledger: Ledger, checkpointing: Checkpointing, approval: App
     seal(ledger)
     with ledger.transaction() as transaction:
         _refuse_beside_another(transaction)
-        entered = enter_gaps(transaction, checkpointing.file)
+        entered = enter_gaps(transaction, checkpointing)
         lines, before = checkpointing.file.lines()[0], gaps_in(transaction)
         # What an earlier call could not write ends here.
-        gap = None if entered else _gap(transaction, lines, checkpointing.ring, checkpointing.key, approval)
-    if gap is None:
+        planned = None if entered else _gap(transaction, lines, checkpointing.ring, checkpointing.key, approval)
+    if planned is None:
         return Documented(entered[-1], make_checkpoints(ledger, checkpointing, now=True))
+    gap, restored_at = planned
     # A checkpoint that is overdue is none: none could be made since.
     found = verify(ledger, replace(checkpointing, every=sys.maxsize), expected=gap)
     if found.fault is not None:
         raise CheckpointRefused(f"nothing is documented, as what is left of the trail does not hold: {found.fault}")
+    if confirm is not None and not confirm(gap, restored_at):
+        raise NotConfirmed("nothing is documented")
     with ledger.transaction() as transaction:
         _refuse_beside_another(transaction)
         if gaps_in(transaction) != before or checkpointing.file.lines()[0] != lines:
@@ -87,7 +108,10 @@ def _refuse_beside_another(transaction: Transaction) -> None:
         raise CheckpointRefused("a run is sealing the trail at this moment; ask again")
 
 
-def _gap(transaction: Transaction, lines: Sequence[Line], ring: KeyRing, key: SigningKey, approval: Approval) -> Gap:
+def _gap(
+    transaction: Transaction, lines: Sequence[Line], ring: KeyRing, key: SigningKey, approval: Approval
+) -> tuple[Gap, str]:
+    """(the gap, signed; the time of the last event that was restored)."""
     lost, proven = _compared(transaction, lines, ring)
     of_links = [line for line in lost if isinstance(line, Checkpoint)]
     if not of_links:
@@ -121,11 +145,11 @@ def _gap(transaction: Transaction, lines: Sequence[Line], ring: KeyRing, key: Si
         lines=list(dict.fromkeys(line_sha256(line) for line in lost)),
         **approval.said,
     )
-    return gap.signed(key)
+    return gap.signed(key), at
 
 
 def _compared(transaction: Transaction, lines: Sequence[Line], ring: KeyRing) -> tuple[list[Line], int]:
-    """(lines of what the ledger no longer has, the newest link of which a checkpoint says the same as the chain).
+    """(lines of what the ledger no longer has, the newest link that a signed checkpoint shows as the chain has it).
 
     Not those that a gap in the ledger names already.
     """
@@ -150,7 +174,9 @@ def _compared(transaction: Transaction, lines: Sequence[Line], ring: KeyRing) ->
     for line in lines:
         name = line_sha256(line)
         if isinstance(line, Checkpoint) and chain.get(line.seq) == line.hash:
-            proven = max(proven, line.seq)
+            # Anybody who may append there can write a line without a signature.
+            if line.signature is not None and ring.fault(line) is None:
+                proven = max(proven, line.seq)
         elif name not in named and not (isinstance(line, Gap) and name in known):
             lost.append(line)
     return lost, proven
@@ -178,7 +204,23 @@ def _restored_head(transaction: Transaction, proven: int, at: str) -> tuple[int,
 
     Its event is older than the last checkpoint outside; what was sealed since the restore is younger. Links up to one
     that a checkpoint proves were in it in any case.
+
+    Raises:
+        CheckpointRefused: an event is dated after now: times then tell nothing.
     """
+    behind = sa.select(audit_chain.c.seq, audit_event.c.id, audit_event.c.at).join(
+        audit_event, audit_event.c.id == audit_chain.c.event_id
+    )
+    ahead = transaction.row(
+        behind.where(audit_chain.c.seq > proven, audit_event.c.at > transaction.now)
+        .order_by(audit_chain.c.seq)
+        .limit(1)
+    )
+    if ahead is not None:
+        raise CheckpointRefused(
+            f"event {ahead['id']} (link {ahead['seq']}) is dated {utc_text(ahead['at'])}, which is still to come: it "
+            "was changed, or a clock is wrong. By their times alone are restored events told from later ones"
+        )
     events = sa.select(audit_chain, audit_event.c.at).join(audit_event, audit_event.c.id == audit_chain.c.event_id)
     younger = transaction.value(
         sa.select(sa.func.min(audit_chain.c.seq))

@@ -118,7 +118,7 @@ def make_checkpoints(
         if last is None:
             return 0
         end = last[0]
-        enter_gaps(transaction, checkpointing.file)
+        enter_gaps(transaction, checkpointing)
         kept = standing(checkpointing.file.lines()[0], checkpointing.ring)
         if kept.faults:
             raise CheckpointRefused(f"no checkpoint is made: {kept.faults[0]}; run `mlc audit verify`")

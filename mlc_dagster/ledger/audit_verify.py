@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
-from mlc_dagster.ledger.audit_gaps import disagreements, heads_of, standing
+from mlc_dagster.ledger.audit_gaps import disagreements, heads_of, standing, there_before, unsigned_after_signed
 from mlc_dagster.ledger.audit_rows import GENESIS, Link, RawEvent, events_around, link_hash, stream, walk
 from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing, Gap
 from mlc_dagster.ledger.database import Ledger, Transaction
@@ -20,6 +20,7 @@ from mlc_dagster.ledger.schema import audit_chain, audit_checkpoint, audit_event
 
 MOST_FAULTS = 20
 """Faults that are told; who changed more is found by the first."""
+_OWN = "the ledger"
 _NEAR = 200
 """How far from its place an event is looked for when a link was made to point to another."""
 
@@ -235,10 +236,11 @@ class _Marks:
         self.faults: list[str] = []
         self.notes: list[str] = []
         self.gaps: tuple[Gap, ...] = ()
+        self._after_signed: frozenset[Checkpoint] = frozenset()
         rows = reading.rows(sa.select(audit_checkpoint).order_by(audit_checkpoint.c.seq))
         kept = [Checkpoint.of(row) for row in rows]
         for checkpoint in kept:
-            self.by_seq.setdefault(checkpoint.seq, []).append(("the ledger", checkpoint))
+            self.by_seq.setdefault(checkpoint.seq, []).append((_OWN, checkpoint))
         apart: list[Checkpoint] = []
         if checkpointing is not None:
             apart = self._second_place(reading, checkpointing, kept, expected)
@@ -260,13 +262,23 @@ class _Marks:
             self.faults.append(f"the second place cannot be read: {error}")
             return []
         found = standing([*lines, *([expected] if expected is not None else [])], checkpointing.ring)
-        self.faults += [*found.faults, *disagreements(reading, found, expected=expected)]
+        self.faults += [*found.faults, *disagreements(reading, found, expected=expected), *there_before(reading, found)]
+        self._after_signed = unsigned_after_signed(lines, checkpointing.ring)
+        self.faults += [
+            f"the checkpoint of link {line.seq} in {place} has no signature, as lines before it there have: it was put "
+            "in, replaced, or made without the signing key"
+            for line in sorted(self._after_signed, key=lambda line: line.seq)
+        ]
         self.gaps = tuple(found.gaps)
         apart = list(found.checkpoints)
         for checkpoint in apart:
             self.by_seq.setdefault(checkpoint.seq, []).append((place, checkpoint))
-        if unreadable:
-            self.notes.append(f"{place}: line {', '.join(map(str, unreadable[:10]))} is no checkpoint (cut short?)")
+        cut = [str(line.number) for line in unreadable if not line.whole]
+        if cut:
+            self.notes.append(f"{place}: line {', '.join(cut[:10])} is no checkpoint (cut short?)")
+        odd = [str(line.number) for line in unreadable if line.whole]
+        if odd:
+            self.faults.append(f"{place}: line {', '.join(odd[:10])} is not as the product writes any: it was put in")
         there = {checkpoint.seq for checkpoint in apart}
         gone = [checkpoint for checkpoint in kept if checkpoint.seq not in there]
         if gone:
@@ -287,7 +299,7 @@ class _Marks:
                     self.faults.append(f"the checkpoint of link {seq} in {place} {fault}")
                 elif checkpoint.signature is not None:
                     good.add(seq)
-                else:
+                elif place == _OWN or checkpoint not in self._after_signed:
                     unsigned.append((seq, place))
         # A documented gap is signed too: what was made since it is.
         first_signed = min([*good, *(gap.restored_seq + 1 for gap in self.gaps)], default=None)
@@ -307,9 +319,9 @@ class _Marks:
 
     def beyond(self, last: int, checkpointing: Checkpointing | None) -> list[str]:
         """Checkpoints of links after the last one, and links that should have a checkpoint by now."""
-        ahead = [seq for seq in self.by_seq if seq > last]
+        ahead = [seq for seq in self.compared if seq > last]
         if ahead:
-            place, checkpoint = self.by_seq[max(ahead)][-1]
+            place, checkpoint = self.compared[max(ahead)][-1]
             gone = (
                 f"links {last + 1} to {max(ahead)} were removed from the end: the checkpoint of {checkpoint.at} in "
                 f"{place} says that link {checkpoint.seq} sealed event {checkpoint.event_id}"

@@ -13,10 +13,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -27,8 +28,11 @@ from mlc_dagster.ledger.types import UTC_FORMAT, canonical_json
 FILE_NAME = "audit-checkpoints.jsonl"
 _PURPOSE = b"mlc-audit-checkpoint-1\n"
 """Begins what is signed: a signature for anything else cannot pass for one of a checkpoint."""
-_FIELDS = {"seq": int, "event_id": int, "hash": str, "at": str}
 _GAP_PURPOSE = b"mlc-audit-gap-1\n"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_NUMBERS = frozenset(["seq", "event_id", "gap", "restored_seq", "restored_event_id", "proven", "first", "last"])
+_MAYBE = frozenset(["key_id", "signature"])
+"""Null where there is no key."""
 
 
 class SigningKeyUnusable(Exception):
@@ -112,13 +116,10 @@ class Checkpoint:
     @classmethod
     def parse(cls, line: str) -> "Checkpoint | None":
         """From a line of the file; None for one that was cut short or is something else."""
-        try:
-            found: Any = json.loads(line)
-            if any(type(found[name]) is not kind for name, kind in _FIELDS.items()):
-                return None
-            return cls(**found)
-        except (ValueError, TypeError, KeyError):
+        found = _fields(line)
+        if found is None or not {"seq", "event_id", "hash", "at"} <= set(found) <= set(cls.__dataclass_fields__):
             return None
+        return cls(**found)
 
     @property
     def moment(self) -> dt.datetime:
@@ -173,20 +174,8 @@ class Gap:
     @classmethod
     def parse(cls, line: str) -> "Gap | None":
         """From a line of the file, or of an event; None for something else."""
-        try:
-            found: Any = json.loads(line)
-            if sorted(found) != sorted(cls.__dataclass_fields__):
-                return None
-            kinds = (str, int, Mapping, list)
-            fits = all(isinstance(found[name], kinds) or found[name] is None for name in found)
-            numbers = (found[name] for name in ("gap", "restored_seq", "restored_event_id", "proven", "first", "last"))
-            if not fits or any(type(number) is not int for number in numbers):
-                return None
-            if not isinstance(found["lines"], list) or not isinstance(found["checkpoint"], dict):
-                return None
-            return cls(**found)
-        except (ValueError, TypeError):
-            return None
+        found = _fields(line)
+        return cls(**found) if found is not None and found.keys() == cls.__dataclass_fields__.keys() else None
 
     @property
     def links(self) -> int:
@@ -218,6 +207,41 @@ class Gap:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in without}
 
 
+def _fields(line: str) -> dict[str, Any] | None:
+    """A line's fields, each of the type that the product writes; None for anything else, whatever JSON it is."""
+    try:
+        found: Any = json.loads(line)
+        # Text that is no text (half of a surrogate pair) has no bytes to be hashed or signed.
+        canonical_json(found).encode()
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    fields = cast("dict[str, Any]", found)
+    return fields if all(_fits(name, value) for name, value in fields.items()) else None
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in _NUMBERS:
+        # What is no more than the database can count to; True is no number.
+        return type(value) is int and 0 <= value < 1 << 63
+    if name == "checkpoint":
+        return isinstance(value, dict)
+    if name == "lines":
+        return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[Any]", value))
+    if name == "at":
+        return isinstance(value, str) and _is_moment(value)
+    return isinstance(value, str) or (value is None and name in _MAYBE)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return _MOMENT.fullmatch(text) is not None
+
+
 Line = Checkpoint | Gap
 
 
@@ -244,10 +268,31 @@ class KeyRing:
             )
         try:
             signature = base64.b64decode(checkpoint.signature or "", validate=True)
+            if base64.b64encode(signature).decode() != checkpoint.signature:
+                # Other letters for the same bytes: not as the product wrote it.
+                raise ValueError
             Ed25519PublicKey.from_public_bytes(base64.b64decode(public)).verify(signature, checkpoint.message())
         except (InvalidSignature, ValueError):
             return f"has a signature that is not of {checkpoint.key_id}: it was changed"
         return None
+
+
+class Foreign(NamedTuple):
+    """A line of the second place that is nothing of ours, by its number."""
+
+    number: int
+    whole: bool
+    """It is whole JSON: no power cut leaves that, somebody put it in."""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -284,24 +329,24 @@ class CheckpointFile:
             finally:
                 os.close(folder)
 
-    def read(self) -> tuple[list[Checkpoint], list[int]]:
-        """(checkpoints in the order of the file, numbers of lines that are nothing of ours); also those of lost links.
+    def read(self) -> tuple[list[Checkpoint], list[Foreign]]:
+        """(checkpoints in the order of the file, lines that are nothing of ours); also those of lost links.
 
         Which of them stand is ``audit_gaps.standing``'s to say.
         """
         lines, unreadable = self.lines()
         return [line for line in lines if isinstance(line, Checkpoint)], unreadable
 
-    def lines(self) -> tuple[list[Line], list[int]]:
-        """(all lines that are ours, in order, numbers of the others); nothing where there is no file."""
+    def lines(self) -> tuple[list[Line], list[Foreign]]:
+        """(all lines that are ours, in order, the others); nothing where there is no file."""
         found: list[Line] = []
-        unreadable: list[int] = []
+        unreadable: list[Foreign] = []
         try:
             with self.path.open(encoding="utf-8", errors="replace") as lines:
                 for number, text in enumerate(lines, 1):
                     line = Checkpoint.parse(text) or Gap.parse(text)
                     if line is None:
-                        unreadable.append(number)
+                        unreadable.append(Foreign(number, _is_json(text)))
                     else:
                         found.append(line)
         except FileNotFoundError:

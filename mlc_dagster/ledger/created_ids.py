@@ -1,14 +1,15 @@
 """Up to which InvoiceId Fusion was asked whether the ledger knows all that was created in its name.
 
-A restored ledger is older than Fusion, and so is this mark: what was created since is above it. See
-``stampli.forgotten``.
+A restored ledger is older than Fusion, and so is this mark: what was created since is above it. What people were told
+of, and have decided on, is kept beside it. See ``stampli.forgotten``.
 """
+
+import json
 
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Transaction
-from mlc_dagster.ledger.schema import invoice, ledger_setting, submission
-from mlc_dagster.ledger.states import InvoiceState
+from mlc_dagster.ledger.schema import ledger_setting, submission
 from mlc_dagster.ledger.submissions import WAITING_PHASES, Phase
 
 
@@ -30,23 +31,54 @@ def note_asked(transaction: Transaction, pod: str, invoice_id: int) -> None:
     transaction.upsert(ledger_setting, [{"name": _name(pod), "value": str(invoice_id)}])
 
 
-def _name(pod: str) -> str:
-    return f"created_ids/{pod}"
+def note_held(transaction: Transaction, invoice_pk: int, pod: str, invoice_id: int) -> None:
+    """An invoice is held because it may be this one of Fusion's: whoever decides on it has seen that one."""
+    transaction.upsert(ledger_setting, [{"name": _held(invoice_pk), "value": json.dumps([pod, invoice_id])}])
+
+
+def note_told(transaction: Transaction, invoice_pk: int) -> int | None:
+    """Two people have decided on an invoice that was held: the InvoiceId that it was held for holds nobody any more.
+
+    None when it is not known which that was.
+    """
+    kept = transaction.value(sa.select(ledger_setting.c.value).where(ledger_setting.c.name == _held(invoice_pk)))
+    if kept is None:
+        return None
+    pod, invoice_id = json.loads(kept)
+    transaction.insert_ignoring(ledger_setting, {"name": f"{_told(pod)}{invoice_id}", "value": str(invoice_pk)})
+    return int(invoice_id)
+
+
+def told(transaction: Transaction, pod: str) -> set[int]:
+    """InvoiceIds that the ledger does not know and on which people have decided."""
+    names = sa.select(ledger_setting.c.name).where(ledger_setting.c.name.startswith(_told(pod), autoescape=True))
+    return {int(row["name"].rpartition("/")[2]) for row in transaction.rows(names)}
 
 
 def unsettled_groups(transaction: Transaction, pod: str) -> set[str]:
-    """Groups with an attempt of which it is not known what it created: what is found in them may be that."""
+    """Groups with an attempt that is still to be settled by itself: what is found in them may be what it created.
+
+    One that was given up is for people: it keeps nobody from being held.
+    """
     rows = transaction.rows(
         sa.select(submission.c.invoice_group)
-        .join(invoice, invoice.c.id == submission.c.invoice_pk)
         .where(
             submission.c.pod == pod,
-            sa.or_(
-                submission.c.phase == str(Phase.UNKNOWN),
-                sa.and_(submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]), submission.c.ended_at.is_(None)),
-                sa.and_(invoice.c.state == str(InvoiceState.PARKED), invoice.c.reason == "SUBMIT_UNKNOWN"),
-            ),
+            submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]),
+            submission.c.ended_at.is_(None),
         )
         .distinct()
     )
     return {row["invoice_group"] for row in rows}
+
+
+def _name(pod: str) -> str:
+    return f"created_ids/{pod}"
+
+
+def _held(invoice_pk: int) -> str:
+    return f"held_for/{invoice_pk}"
+
+
+def _told(pod: str) -> str:
+    return f"told_ids/{pod}/"

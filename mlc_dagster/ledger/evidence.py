@@ -22,8 +22,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.audit_gaps import standing
-from mlc_dagster.ledger.audit_rows import GENESIS, RawEvent, event_text, walk
-from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing
+from mlc_dagster.ledger.audit_rows import GENESIS, RawEvent, event_text, last_link, walk
+from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing, Line
 from mlc_dagster.ledger.controls import file_controls, reposts
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.evidence_population import Period, Population
@@ -116,8 +116,10 @@ class _Writer:
         self._files: dict[str, dict[str, Any]] = {}
 
     def write(self, ledger: Ledger, request: Request, out: Path) -> Pack:
+        # Before the ledger: a line outside is written after the link that it speaks of, so that none is taken for lost.
+        lines = self._checkpointing.file.lines()[0]
         with ledger.reading() as reading:
-            trail = self._trail(reading, request.period)
+            trail = self._trail(reading, request.period, lines)
             population = Population(reading, request.period)
             self._put("population/source_files.csv", population.source_files())
             self._put("population/invoices.csv", population.invoices())
@@ -156,13 +158,18 @@ class _Writer:
         text = json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True)
         self._put(name, [f"{text}\n".encode()])
 
-    def _trail(self, reading: Transaction, period: Period) -> dict[str, Any]:
-        """Events, links and checkpoints from the checkpoint before the period to the one after it."""
+    def _trail(self, reading: Transaction, period: Period, lines: Sequence[Line]) -> dict[str, Any]:
+        """Events, links and checkpoints from the checkpoint before the period to the one after it.
+
+        And checkpoints of links behind the end of the chain, whatever the period: they show that it was cut.
+        """
         first, last, before = _range(reading, period, signed=bool(self._checkpointing.ring.public_keys))
-        where = (audit_checkpoint.c.seq >= first - 1, audit_checkpoint.c.seq <= last)
-        kept = [Checkpoint.of(row) for row in reading.rows(sa.select(audit_checkpoint).where(*where))]
-        outside = standing(self._checkpointing.file.lines()[0], self._checkpointing.ring)
-        apart = [found for found in outside.checkpoints if first - 1 <= found.seq <= last]
+        head = last_link(reading)
+        end = 0 if head is None else head[0]
+        where = sa.or_(audit_checkpoint.c.seq.between(first - 1, last), audit_checkpoint.c.seq > end)
+        kept = [Checkpoint.of(row) for row in reading.rows(sa.select(audit_checkpoint).where(where))]
+        outside = standing(lines, self._checkpointing.ring)
+        apart = [found for found in outside.checkpoints if first - 1 <= found.seq <= last or found.seq > end]
         told = sorted({*kept, *apart}, key=lambda found: (found.seq, found.at))
         self._put("trail/checkpoints.jsonl", (f"{found.line()}\n".encode() for found in told))
         if outside.gaps:
@@ -177,7 +184,7 @@ class _Writer:
             (self._folder / "links").open("w+b") as links,
         ):
 
-            def lines() -> Iterator[bytes]:
+            def events() -> Iterator[bytes]:
                 for seq, event_id, previous, link, *event in walk(reading, first, last):
                     row: RawEvent = (event[0], event[1], event[2], event[3], event[4], event[5])
                     line = f"{event_text(row)}\n".encode()
@@ -188,7 +195,7 @@ class _Writer:
                     state["count"], state["hash"] = state["count"] + 1, link
                     yield line
 
-            self._put("trail/events.jsonl", lines())
+            self._put("trail/events.jsonl", events())
             links.seek(0)
             self._put("trail/chain.jsonl", iter(lambda: links.read(1 << 20), b""))
         with scratch.open("rb") as actions:

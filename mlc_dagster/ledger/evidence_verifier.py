@@ -30,7 +30,8 @@ from typing import IO, Any
 
 FORMAT = "mlc-evidence-1"
 GENESIS = "0" * 64
-GAP_KIND = "audit.restored"
+GAP_KIND, GAP_SUBJECT = "audit.restored", "audit:gaps"
+CHAIN_CONTROL = "audit_chain_holds"
 CHECKPOINT_PURPOSE = b"mlc-audit-checkpoint-1\n"
 MANIFEST_PURPOSE = b"mlc-evidence-manifest-1\n"
 GAP_PURPOSE = b"mlc-audit-gap-1\n"
@@ -204,6 +205,7 @@ class Check:
         self.notes: list[str] = []
         self.manifest: dict[str, Any] = {}
         self.keys: dict[str, bytes] = {}
+        self.lost_until: list[tuple[int, str, int]] = []
 
     def fault(self, text: str) -> None:
         """Something does not hold."""
@@ -338,7 +340,8 @@ class Check:
             self.check_link(link, read, event, seq, previous)
             self.agree(by_seq, link["seq"], link["hash"], link["event_id"])
             self.check_action(read, event, actions)
-            if read["kind"] == GAP_KIND:
+            self.check_time(link["seq"], read)
+            if (read["kind"], read["subject"]) == (GAP_KIND, GAP_SUBJECT):
                 self.check_statement(read, link["seq"], gaps, documented)
             seq, previous, count = link["seq"], link["hash"], count + 1
         if next(events, None) is not None:
@@ -406,6 +409,8 @@ class Check:
             if fault is not None:
                 self.fault(f"the documented gap {gap['gap']} {fault}")
                 continue
+            until = max(lost[name]["at"] for name in gap["lines"] if "seq" in lost[name])
+            self.lost_until.append((gap["restored_seq"], until, gap["gap"]))
             left -= set(gap["lines"])
             gaps[hashlib.sha256(raw).hexdigest()] = gap
         if left:
@@ -431,6 +436,9 @@ class Check:
             else:
                 # A documented gap that was itself lost: what followed it went on from its own head.
                 head = min(head, found["restored_seq"])
+        restored: int = gap["restored_seq"]
+        if (restored == 0) != (gap["restored_hash"] == GENESIS) or gap["proven"] > restored:
+            return "does not say what was restored"
         if not named or named[-1][0] != gap["checkpoint"]:
             return "does not name the checkpoints that it is about"
         if any(found["seq"] <= before for found, before in named):
@@ -443,6 +451,15 @@ class Check:
         if not signature_holds(self.keys.get(newest["key_id"], b""), message, bytes_of(newest["signature"])):
             return "names a checkpoint whose signature is not good"
         return None
+
+    def check_time(self, link: int, event: dict[str, Any]) -> None:
+        """What follows a restored link is later than all that was lost; else it was rewritten, whoever signed that."""
+        for head, until, gap in self.lost_until:
+            if link > head and event["at"] <= until:
+                self.fault(
+                    f"event {event['id']} (link {link}) is of {event['at']}, but the documented gap {gap} says that "
+                    f"all links behind {head} were lost, to {until}: it was rewritten, or the clock went back"
+                )
 
     def check_statement(
         self, event: dict[str, Any], link: int, gaps: dict[str, dict[str, Any]], documented: list[str]
@@ -558,13 +575,24 @@ class Check:
         return counts
 
     def check_controls(self) -> None:
-        """What the controls found is told; a control that did not hold is no fault of the proof."""
+        """What the controls found is told; one that did not hold is no fault of the proof, but that of the chain is.
+
+        Whoever made the pack saw more of the trail than is in it.
+        """
         held: list[str] = []
         broken: list[str] = []
         open_: list[str] = []
+        whole: list[bool] = []
         for control in self.document("control_results.json") or ():
             place = held if control["holds"] is True else broken if control["holds"] is False else open_
             place.append(f"{control['control']} ({control['scope']})")
+            if control["control"] == CHAIN_CONTROL:
+                whole.append(control["holds"] is True)
+                if control["holds"] is not True:
+                    said = "; ".join(map(str, control["faults"])) or "it was not compared"
+                    self.fault(f"the audit trail did not hold when the pack was made: {said}")
+        if not whole:
+            self.fault(f"control_results.json does not say whether the audit trail held ({CHAIN_CONTROL})")
         self.told["controls"] = {"held": held, "not_held": broken, "not_compared": open_}
 
 

@@ -369,12 +369,6 @@ def set_file_state(transaction: Transaction, row: Row, state: FileState, reason:
     transaction.audit(f"file.{state.lower()}", f"file:{row['feed']}:{row['path']}", file=row["id"], reason=reason)
 
 
-def disposed(transaction: Transaction, row: Row, how: str) -> None:
-    """The file was archived or deleted on the server; ``how`` says which."""
-    transaction.execute(sa.update(source_file).where(source_file.c.id == row["id"]).values(disposed_at=transaction.now))
-    transaction.audit("file.disposed", f"file:{row['feed']}:{row['path']}", file=row["id"], how=how)
-
-
 def list_files(transaction: Transaction, *, states: Collection[FileState] = (), limit: int = 500) -> list[Row]:
     """Newest first, for people."""
     statement = sa.select(source_file).order_by(source_file.c.id.desc()).limit(limit)

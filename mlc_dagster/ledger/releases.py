@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from mlc_dagster.ledger import created_ids
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.recovery import last_attempt, reopen
@@ -15,8 +16,9 @@ from mlc_dagster.ledger.schema import invoice, invoice_occurrence
 from mlc_dagster.ledger.states import InvoiceState
 
 AFTER_ABANDON = "REVISION_AFTER_ABANDON"
+POSTED_BEFORE_RESTORE = "POSTED_BEFORE_RESTORE"
 RELEASABLE = frozenset(
-    {"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED", "POSTED_BEFORE_RESTORE", AFTER_ABANDON}
+    {"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED", POSTED_BEFORE_RESTORE, AFTER_ABANDON}
 )
 """Holds that a person may overrule. An exact duplicate is none: Fusion's number has one owner."""
 
@@ -63,6 +65,7 @@ def release_hold(transaction: Transaction, invoice_pk: int, reason: str, approva
     transaction.execute(
         sa.update(invoice).where(invoice.c.id == invoice_pk).values(released_reasons=after, cured_at=transaction.now)
     )
+    compared = created_ids.note_told(transaction, invoice_pk) if reason == POSTED_BEFORE_RESTORE else None
     approval.record(
         transaction,
         "invoice.released",
@@ -71,6 +74,7 @@ def release_hold(transaction: Transaction, invoice_pk: int, reason: str, approva
         after={"state": state, "reason": found, "released_reasons": after, "judged_again": True},
         hold=reason,
         problems=row["problems"],
+        **({} if compared is None else {"told_invoice_id": compared}),
     )
 
 

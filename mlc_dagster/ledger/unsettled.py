@@ -9,9 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mlc_dagster.ledger import recovery, submissions
+from mlc_dagster.ledger import created_ids, recovery, submissions
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.releases import POSTED_BEFORE_RESTORE
 from mlc_dagster.ledger.schema import fusion_claim, invoice, submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import Phase
@@ -261,6 +262,7 @@ def abandon(transaction: Transaction, invoice_pk: int, *, looked_up: Mapping[str
         reason="ABANDONED",
         event="invoice.rejected",
     )
+    compared = created_ids.note_told(transaction, invoice_pk) if row["reason"] == POSTED_BEFORE_RESTORE else None
     approval.record(
         transaction,
         "invoice.abandoned",
@@ -269,6 +271,7 @@ def abandon(transaction: Transaction, invoice_pk: int, *, looked_up: Mapping[str
         after={"state": str(InvoiceState.REJECTED), "reason": "ABANDONED", "fusion_invoice_id": None},
         looked_up=dict(looked_up),
         problems=row["problems"],
+        **({} if compared is None else {"told_invoice_id": compared}),
     )
 
 

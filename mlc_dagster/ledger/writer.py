@@ -123,7 +123,9 @@ class LedgerWriter:
         for attempt in range(1, _TRIES + 1):
             try:
                 ended = self._together(group) or self._apart(group)
-            except Exception as error:  # noqa: BLE001 - handed to the tasks: nobody's change is durable
+            except Exception as error:  # noqa: BLE001 - handed to the tasks
+                # Nobody's change is durable, unless the connection was lost during COMMIT itself: then all of them
+                # may be. Whoever asked ends with the error, and the next run goes by what the ledger says.
                 # Whatever it was, the next commit begins on a connection that is known to be good.
                 self._disconnect()
                 if attempt == _TRIES or getattr(getattr(error, "orig", None), "sqlstate", None) not in _TRY_AGAIN:

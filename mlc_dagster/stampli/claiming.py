@@ -48,13 +48,17 @@ class Claiming:
             PostingStopped: another run has taken the window over; nothing was claimed.
         """
 
-        def change(transaction: Transaction) -> list[Intent]:
+        def change(transaction: Transaction) -> list[Intent | Problem]:
             require_window(transaction, self._work)
-            return [intent for row in rows if (intent := self._claim(transaction, row)) is not None]
+            return [result for row in rows if (result := self._claim(transaction, row)) is not None]
 
-        return await self._writer.submit(change)
+        results = await self._writer.submit(change)
+        # After the commit: a change may be run more than once.
+        self._summary.parked.update(result.reason for result in results if isinstance(result, Problem))
+        return [result for result in results if isinstance(result, Intent)]
 
-    def _claim(self, transaction: Transaction, row: Row) -> Intent | None:
+    def _claim(self, transaction: Transaction, row: Row) -> Intent | Problem | None:
+        """The intent, or why the invoice was parked instead."""
         if not is_unchanged(transaction, row):
             return None
         released: list[str] = row["released_reasons"] or []
@@ -78,47 +82,52 @@ class Claiming:
         )
         if isinstance(result, TakenBy):
             value = f"{row['number']} (our invoice {result.invoice_pk})"
-            self._park(transaction, row=row, found=problem("DUP_EXACT", field="invoice_number", value=value))
-            return None
+            found = problem("DUP_EXACT", field="invoice_number", value=value)
+            return found if _park(transaction, row=row, found=found) else None
         return result
 
     async def park_unproven(self, row: Row) -> None:
         """An earlier attempt may have been stored, and nobody can find out."""
-        found = problem("SUBMIT_UNKNOWN", value="it cannot be proven that an earlier attempt was not stored")
-        await self._writer.submit(partial(self._park, row=row, found=found))
+        await self._set_aside(
+            row, problem("SUBMIT_UNKNOWN", value="it cannot be proven that an earlier attempt was not stored")
+        )
 
     async def hold(self, row: Row, finding: Finding) -> None:
         """The supplier's number is used in another business unit: for a person."""
         record = finding.record
         value = f"{row['fusion_number']} (InvoiceId {record.invoice_id} in {record.business_unit})" if record else None
-        found = problem("DUP_OTHER_BU", field="invoice_number", value=value)
-        await self._writer.submit(partial(self._park, row=row, found=found))
+        await self._set_aside(row, problem("DUP_OTHER_BU", field="invoice_number", value=value))
 
     async def already_there(self, row: Row, finding: Finding) -> None:
         """Fusion has the invoice, and not by us."""
-        await self._writer.submit(partial(self._already_there, row=row, finding=finding))
+        if await self._writer.submit(partial(_already_there, row=row, finding=finding)):
+            self._summary.already_in_fusion += 1
 
-    def _park(self, transaction: Transaction, *, row: Row, found: Problem) -> None:
-        problems = list(problem_rows([found]))
-        if is_unchanged(transaction, row) and move(
-            transaction, row["id"], InvoiceState.PARKED, expected=(InvoiceState.VALIDATED,), reason=found.reason,
-            event="invoice.parked", detail={"problems": problems}, problems=problems,
-        ):  # fmt: skip
+    async def _set_aside(self, row: Row, found: Problem) -> None:
+        if await self._writer.submit(partial(_park, row=row, found=found)):
             self._summary.parked[found.reason] += 1
 
-    def _already_there(self, transaction: Transaction, *, row: Row, finding: Finding) -> None:
-        if not is_unchanged(transaction, row):
-            return
-        record = finding.record
-        assert record is not None  # noqa: S101 - PRESENT carries its record
-        if move(
-            transaction,
-            row["id"],
-            InvoiceState.ALREADY_IN_FUSION,
-            expected=(InvoiceState.VALIDATED,),
-            event="invoice.already_in_fusion",
-            detail={"invoice_id": record.invoice_id, "created_by": record.created_by, "source": record.invoice_source},
-            fusion_invoice_id=record.invoice_id,
-            differences=compare(body_fields(row["mapping"]), record).differences,
-        ):
-            self._summary.already_in_fusion += 1
+
+def _park(transaction: Transaction, *, row: Row, found: Problem) -> bool:
+    problems = list(problem_rows([found]))
+    return is_unchanged(transaction, row) and move(
+        transaction, row["id"], InvoiceState.PARKED, expected=(InvoiceState.VALIDATED,), reason=found.reason,
+        event="invoice.parked", detail={"problems": problems}, problems=problems,
+    )  # fmt: skip
+
+
+def _already_there(transaction: Transaction, *, row: Row, finding: Finding) -> bool:
+    if not is_unchanged(transaction, row):
+        return False
+    record = finding.record
+    assert record is not None  # noqa: S101 - PRESENT carries its record
+    return move(
+        transaction,
+        row["id"],
+        InvoiceState.ALREADY_IN_FUSION,
+        expected=(InvoiceState.VALIDATED,),
+        event="invoice.already_in_fusion",
+        detail={"invoice_id": record.invoice_id, "created_by": record.created_by, "source": record.invoice_source},
+        fusion_invoice_id=record.invoice_id,
+        differences=compare(body_fields(row["mapping"]), record).differences,
+    )

@@ -8,12 +8,15 @@ that were processed; after a crash at any point the next attempt goes on from th
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlc_dagster.ledger import disposal
 from mlc_dagster.ledger import files as ledger_files
-from mlc_dagster.ledger.archive import Archive, ArchiveDamaged
+from mlc_dagster.ledger.archive import Archive, ArchiveDamaged, PayloadErased
 from mlc_dagster.ledger.database import Ledger, Row
+from mlc_dagster.ledger.disposal import DONE_STATES
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.settings import StampliSettings
 from mlc_dagster.sftp.download import Download, DownloadRequest
@@ -27,7 +30,9 @@ from mlc_dagster.stampli.parsed import FileRejected
 from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.profile_files import Manifest
 
-_DONE = (str(FileState.READ), str(FileState.SAME_BYTES), str(FileState.REJECTED))
+_EARLIER = 200
+"""Files of earlier windows that one run tries again: a long list, as of years of ``leave``, must not hold it up."""
+_GONE = "gone"
 _NEWER = "left: a newer version is in its place"
 
 
@@ -54,7 +59,7 @@ def dispose_files(
     Returns:
         One line per file that could not be disposed of; they stay where they are and are tried again.
     """
-    todo = [row for row in rows if row["state"] in _DONE and row["sha256"] and row["disposed_at"] is None]
+    todo = [row for row in rows if row["state"] in DONE_STATES and row["sha256"] and row["disposed_at"] is None]
     if settings.after_read == "leave" or not todo:
         return []
     problems: list[str] = []
@@ -62,20 +67,53 @@ def dispose_files(
         if settings.after_read == "archive":
             # Told before any file is renamed: one that cannot be put away stays under its own name.
             todo, problems = _with_archive(session, settings, todo)
-        disposal = _Disposal(session, archive, settings, profile)
+        putting_away = _Disposal(session, archive, settings, profile)
         if todo and isinstance(profile.file.end, Manifest):
             try:
-                disposal.claimed = _claimed(ledger, session, profile, todo, scratch)
+                putting_away.claimed = _claimed(ledger, session, profile, todo, scratch)
             except SftpError as error:
                 return [*problems, str(error)]
         for row in todo:
             try:
-                how = disposal.of(row)
+                how = putting_away.of(row)
             except (SftpError, ArchiveDamaged) as error:
                 problems.append(f"{row['path']}: {error}" if isinstance(error, ArchiveDamaged) else str(error))
                 continue
             with ledger.transaction() as transaction:
-                ledger_files.disposed(transaction, row, how)
+                disposal.disposed(transaction, row, how)
+    return problems
+
+
+def dispose_processed(
+    ledger: Ledger,
+    open_session: OpenSession,
+    archive: Archive,
+    settings: StampliSettings,
+    profile: Profile,
+    rows: Sequence[Row],
+    *,
+    scratch: Path,
+) -> list[str]:
+    """As ``dispose_files``, and what earlier runs could not put away, the oldest first.
+
+    A file that one of them has renamed and not put away is under a name that nobody but us knows.
+
+    Args:
+        rows: this run's rows of ``source_file``.
+
+    Returns:
+        One line per file that could not be disposed of; where there are more, how many wait.
+    """
+    if settings.after_read == "leave":
+        return []
+    with ledger.reading() as reading:
+        earlier = disposal.undisposed_files(reading, FEED, limit=_EARLIER)
+    todo = {int(row["id"]): row for row in (*earlier, *rows)}
+    problems = dispose_files(ledger, open_session, archive, settings, profile, list(todo.values()), scratch=scratch)
+    with ledger.reading() as reading:
+        left = disposal.count_undisposed(reading, FEED)
+    if left > len(problems):
+        problems.insert(0, f"{left} processed files are not put away; every run tries the oldest {_EARLIER} again")
     return problems
 
 
@@ -172,13 +210,16 @@ class _Disposal:
         tag = f"{row['sha256'][:12]}.v{row['version']}"
         if isinstance(self._profile.file.end, Manifest):
             return self._delivery(row, path, tag)
-        left = self._park(path, tag, row["sha256"], row["size"], row["mtime"])
-        if left is not None:
+        # A member of a delivery is asked for with its manifest.
+        kept = row["sha256"] if self._settings.after_read == "delete" else None
+        left = self._park(path, tag, row["sha256"], row["size"], row["mtime"], kept=kept)
+        if left == _NEWER:
             return left
         if (marker_of := self._profile.marker_of) is not None:
-            # Before the file itself: while that is under the hidden name, every later attempt comes here again.
+            # Before the file itself: while that is under the hidden name, every later attempt comes here again. Also
+            # where somebody has removed the file: the marker would say of the next one of that name that it is whole.
             self._marker(path, marker_of(_split(path)[1]), tag)
-        return self._finish(path, tag)
+        return left or self._finish(path, tag)
 
     def _marker(self, path: str, marker: str, tag: str) -> None:
         beside = _split(path)[0] + marker
@@ -198,7 +239,10 @@ class _Disposal:
 
     def _delivery(self, row: Row, path: str, tag: str) -> str:
         """The manifest is hidden first and put away last: until then every later attempt comes here again."""
-        members, sha256 = self._contents(row)
+        try:
+            members, sha256 = self._contents(row)
+        except PayloadErased as erased:
+            return f"left: it was {erased.told}, so nobody knows which files it named"
         left = self._park(path, tag, sha256, row["size"], row["mtime"])
         if left is not None:
             return left
@@ -222,20 +266,35 @@ class _Disposal:
         except FileRejected:
             return (), row["sha256"]
 
-    def _park(self, path: str, tag: str, sha256: str, size: int | None, mtime: int | None) -> str | None:
-        """Give a file a name of its own; or why it is not touched."""
+    def _park(
+        self, path: str, tag: str, sha256: str, size: int | None, mtime: int | None, *, kept: str | None = None
+    ) -> str | None:
+        """Give a file a name of its own; or why it is not touched.
+
+        Raises:
+            ArchiveDamaged: the archive has lost ``kept``, so this may be the last copy; the file stays.
+        """
         hidden = _hidden(path, tag)
         if self._session.stat(hidden) is None:
             there = self._session.stat(path)
             if there is None:
-                return "gone"
+                return _GONE
             if there.size not in (None, size) or (mtime is not None and there.mtime not in (None, mtime)):
                 return _NEWER
+            self._require(kept)
             self._session.rename(path, hidden)
+        else:
+            self._require(kept)
         if self._session.sha256(hidden) != sha256:
             self._session.rename(hidden, path)
             return _NEWER
         return None
+
+    def _require(self, sha256: str | None) -> None:
+        # What was erased as the retention rules say is nobody's to keep.
+        if sha256 is not None:
+            with suppress(PayloadErased):
+                self._archive.path(sha256)
 
     def _finish(self, path: str, tag: str) -> str:
         """Archive or delete a file that has its name of its own."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.invoices import read_back
-from mlc_dagster.ledger import recovery, submissions
+from mlc_dagster.ledger import created_ids, recovery, submissions
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice as invoice_table
@@ -115,18 +115,21 @@ class EarlierAttempts:
         left = [row for row in rows if row["id"] not in adopted | unproven]
         held = await self._forgotten.held(left)
         for each in held:
-            await self._writer.submit(partial(self._hold, held=each))
+            # One that waits stays VALIDATED: the next run looks again.
+            if not each.waits and await self._writer.submit(partial(self._hold, held=each)):
+                self._summary.parked[each.problem.reason] += 1
         held_keys = {each.row["id"] for each in held}
         return [row for row in left if row["id"] not in held_keys]
 
-    def _hold(self, transaction: Transaction, *, held: Held) -> None:
-        problems = problem_rows([held.problem])
-        if is_unchanged(transaction, held.row) and move(
+    def _hold(self, transaction: Transaction, *, held: Held) -> bool:
+        problems = list(problem_rows([held.problem]))
+        moved = is_unchanged(transaction, held.row) and move(
             transaction, held.row["id"], InvoiceState.PARKED, expected=(InvoiceState.VALIDATED,),
-            reason=held.problem.reason, event="invoice.parked", detail={"problems": list(problems)},
-            problems=list(problems),
-        ):  # fmt: skip
-            self._summary.parked[held.problem.reason] += 1
+            reason=held.problem.reason, event="invoice.parked", detail={"problems": problems}, problems=problems,
+        )  # fmt: skip
+        if moved:
+            created_ids.note_held(transaction, held.row["id"], self._inbound.pod, held.record.invoice_id)
+        return moved
 
     async def adopt(self, attempt: Row, finding: Finding) -> bool:
         """Record what an attempt created, when Fusion shows it as ours; False when it shows somebody else's."""

@@ -1,8 +1,9 @@
 """What an attempt created, found under another number or supplier: a clerk changed it, or his supplier was merged.
 
 A look-up by supplier and number does not see it any more, and calls it absent. Our marks (user, source, group) are what
-such a change leaves as they were. What is equal but for its names is the attempt's; with any other change nobody here
-can say whose it is, and a person is told what was found. What becomes of the attempt is decided in ``uncertainty``.
+such a change leaves as they were. What is equal but for its names is the attempt's, where its supplier is the same or
+was merged into another; with any other change nobody here can say whose it is, and a person is told what was found:
+in a restored ledger, it may be what the lost days posted. What becomes of the attempt is decided in ``uncertainty``.
 """
 
 import datetime as dt
@@ -11,17 +12,22 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import BusinessRefusal
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import read_back
+from mlc_dagster.fusion.suppliers import read_supplier_by_id
 from mlc_dagster.ledger import recovery
 from mlc_dagster.ledger.database import Ledger, Row
+from mlc_dagster.ledger.schema import invoice
 from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence
 from mlc_dagster.stampli.comparison import Comparison, body_fields, compare, origin
 from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
 from mlc_dagster.stampli.forgotten import names_of
 from mlc_dagster.stampli.reasons import shown
+from mlc_dagster.stampli.sites import inactive
 
 _NAMES = frozenset({"InvoiceNumber", "SupplierNumber", "SupplierSite"})
 _TOLD = 5
@@ -72,6 +78,8 @@ class OtherNames:
         same = [record for record, comparison in compared if _differs_in_names_only(comparison)]
         if len(same) != 1:
             return Traces(finding.presence, told=_told(compared))
+        if not await self._may_be_of(attempt, fields, same[0]):
+            return Traces(finding.presence, told=_told(compared))
         rivals = self._rivals(attempt, same[0])
         if not rivals:
             return Traces(finding.presence, ours=same[0])
@@ -99,6 +107,19 @@ class OtherNames:
         if everything:
             self._found[key] = finding
         return finding
+
+    async def _may_be_of(self, attempt: Row, fields: Mapping[str, Any], record: InvoiceRecord) -> bool:
+        """False for another supplier's while ours is active: nobody merged him, and it may be an invoice of its own."""
+        if record.supplier_number in (fields.get("SupplierNumber"), None):
+            return True
+        with self._ledger.reading() as reading:
+            supplier_id = reading.value(sa.select(invoice.c.supplier_id).where(invoice.c.id == attempt["invoice_pk"]))
+            today = reading.now.date()
+        supplier = None if supplier_id is None else await read_supplier_by_id(self._client, supplier_id)
+        if supplier is None:
+            return False
+        merged = inactive(supplier.status, supplier.inactive_date, today) is not None
+        return merged or supplier.number == record.supplier_number
 
     def _rivals(self, attempt: Row, record: InvoiceRecord) -> list[Row]:
         """Attempts at other invoices that may as well have created it: sent in the same group, with equal content."""

@@ -19,7 +19,7 @@ from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.windows import pin_pod
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.confirmation import ConfirmationSummary, Confirming
-from mlc_dagster.stampli.disposing import dispose_files
+from mlc_dagster.stampli.disposing import dispose_processed
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, RequestCount
 from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
@@ -151,7 +151,7 @@ def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) 
 
     posting, confirmation = with_client(inbound, requests, work)
     posting.confirmed, posting.differing = confirmation.confirmed, len(confirmation.differing)
-    problems = dispose_files(
+    problems = dispose_processed(
         inbound.ledger,
         inbound.open_session,
         inbound.archive,

@@ -303,7 +303,12 @@ def test_a_restored_ledger(site: Site) -> None:
     assert fault.exit_code == 1
     assert "only then two people document it with mlc audit after-restore" in fault.stderr
     assert site.run("after-restore", "--by", "Ada", "--approved-by", "ada", "--reason", "a backup").exit_code == 2
-    done = site.run("after-restore", *WHO, "--approved-by", "Grace")
+    unsure = site.run("after-restore", *WHO, "--approved-by", "Grace")
+    assert unsure.exit_code == 1
+    assert "Restored: to link 3, event 3 of 20" in unsure.stderr
+    assert "Lost: links 4 to 7 (4)" in unsure.stderr
+    assert site.run("verify").exit_code == 1
+    done = site.run("after-restore", *WHO, "--approved-by", "Grace", "--yes")
     assert done.exit_code == 0, done.output
     text = " ".join(done.stdout.split())
     assert "links 4 to 7 (4) were lost when the ledger was restored to link 3" in text

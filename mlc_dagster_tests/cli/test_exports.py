@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,6 +286,23 @@ def test_abandon_takes_two_people_and_frees_the_records(site: Site) -> None:
         ("interchange", 1, "VOID"),
         ("group", 1, "VOID"),
     }
+
+
+@pytest.mark.parametrize("command", [("abandon",), ("confirm", "not-arrived")])
+def test_nothing_is_said_of_a_file_that_a_restored_ledger_has_forgotten(site: Site, command: tuple[str, ...]) -> None:
+    """It was sent since the backup: given up, or sent again, the partner would have its documents twice."""
+    key = site.freeze("301") if command == ("abandon",) else site.unknown()
+    file = site.root / "data" / "ledger.sqlite"
+    site.ledger.close()
+    copy = shutil.copyfile(file, site.root / "backup")
+    assert site.run("resend", key, *BOTH).exit_code == 0
+    for path in file.parent.glob(f"{file.name}*"):
+        path.unlink()
+    shutil.copyfile(copy, file)
+    result = site.run(command[0], key, *command[1:], *BOTH)
+    assert (result.exit_code, "mlc exports after-restore" in result.stderr) == (2, True)
+    site.ledger = open_ledger(f"sqlite:///{file}", actor="test")
+    assert site.state(key) == ("PENDING" if command == ("abandon",) else "UNKNOWN")
 
 
 def test_a_delivered_file_cannot_be_abandoned(site: Site) -> None:

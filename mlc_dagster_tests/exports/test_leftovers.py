@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.exports.delivery_journal import DeliveryJournal
 from mlc_dagster.exports.leftovers import Leftover
+from mlc_dagster.exports.placing import Placement
 from mlc_dagster.exports.resending import resend
 from mlc_dagster.exports.restoring import after_restore
 from mlc_dagster.exports.temporary_names import is_temporary_of, temporary_of
@@ -206,6 +207,50 @@ def test_a_resend_that_died_is_known_for_ours(acme: Partner) -> None:
     journal = DeliveryJournal(outbound, FEED)
     assert [is_temporary_of("A.csv", path) for path in journal.temporaries(1)] == [True, True]
     assert journal.entry(1).state == "SENT"
+
+
+class Killed(BaseException):
+    """As a signal that nothing catches."""
+
+
+def resent(acme: Partner, key: int) -> None:
+    resend(acme.outbound, acme.outbound.feeds[FEED], key, actor="Ann Lee", reason="the partner lost it yesterday")
+
+
+@pytest.mark.parametrize("then", ["resend", "deliver"])
+def test_what_a_resend_that_died_left_is_removed(acme: Partner, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    """By whoever comes next: another resend of it, or the next file of the feed."""
+    key = acme.freeze("A.csv")
+    acme.deliver()
+    (acme.root / "A.csv").unlink()
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Placement, "_rename", die)
+        with pytest.raises(Killed):
+            resent(acme, key)
+    (stale,) = hidden(acme)
+    assert is_temporary_of("A.csv", stale)
+    if then == "resend":
+        resent(acme, key)
+        assert list(acme.there()) == ["A.csv"]
+    acme.freeze("B.csv")
+    acme.deliver()
+    assert hidden(acme) == []
+    with acme.ledger.reading() as reading:
+        assert leftovers_of(reading, FEED) == []
+
+
+def test_a_resend_that_arrived_leaves_nothing_to_wait_for(acme: Partner) -> None:
+    """Its temporary name is gone; a later delivery has nothing to ask for."""
+    key = acme.freeze("A.csv")
+    acme.deliver()
+    (acme.root / "A.csv").unlink()
+    resent(acme, key)
+    with acme.ledger.reading() as reading:
+        assert leftovers_of(reading, FEED) == []
 
 
 def test_names_are_told_apart() -> None:

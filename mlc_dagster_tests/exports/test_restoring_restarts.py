@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from mlc_dagster.exports import settling
 from mlc_dagster.exports.delivery_journal import JournalDamaged
 from mlc_dagster.exports.guarding import LedgerIsOlder, OtherLedger, RestartForgotten, guard_feed
 from mlc_dagster.exports.places import place_of
@@ -151,9 +152,10 @@ def test_a_restart_waits_for_the_files_before_it(kept: Backups[PartnerRehearsal]
     assert [each.waits_for for each in done.restarts] == [(done.files[0].name,)]
     with pytest.raises(LedgerIsOlder):
         guard_feed(remote.outbound, remote.outbound.feeds[FEED])
-    with remote.ledger.transaction() as transaction:
-        (file,) = exported.list_files(transaction, FEED, [exported.FileState.UNKNOWN])
-        exported.settle_unknown(transaction, file["id"], arrived=True, **WHY.said)
+    with remote.ledger.reading() as reading:
+        (file,) = exported.list_files(reading, FEED, [exported.FileState.UNKNOWN])
+    # The restart waits for this word, so it must not be what refuses it.
+    settling.confirm(remote.outbound, file["id"], WHY, arrived=True)
     again = told(remote)
     assert {file.state for file in again.files} == {"SENT"}
     assert again.files[0].sequence == 3
@@ -231,6 +233,21 @@ def test_a_line_that_was_cut_off_is_entered_again(kept: Backups[PartnerRehearsal
     assert journal(remote).entered() == []
     guard_feed(remote.outbound, remote.outbound.feeds[FEED])
     assert [entered.restart.number for entered in journal(remote).entered()] == [1]
+
+
+def test_a_line_that_lost_only_its_end_counts_once(kept: Backups[PartnerRehearsal]) -> None:
+    """Power cut just before the newline: it is entered again, and the first one is whole from then on."""
+    remote = kept.remote
+    begin_anew(remote)
+    path = journal(remote).path
+    path.write_bytes(path.read_bytes()[:-1])
+    guard_feed(remote.outbound, remote.outbound.feeds[FEED])
+    assert len(path.read_bytes().splitlines()) == 2
+    remote.poll(FEED)
+    begin_anew(remote)
+    assert [entered.restart.number for entered in journal(remote).entered()] == [1, 2]
+    remote.poll(FEED)
+    assert len(remote.delivered()) == 3
 
 
 def test_a_restart_that_is_missing_is_found(kept: Backups[PartnerRehearsal]) -> None:

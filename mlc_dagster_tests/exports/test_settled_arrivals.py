@@ -134,7 +134,8 @@ def test_a_resend_that_breaks_off_is_on_record(acme: Partner) -> None:
     (acme.root / "A.csv.trg").write_bytes(b"theirs")
     found = resend(acme.outbound, acme.outbound.feeds[FEED], key, actor="Ann Lee", reason="the partner lost it")
     assert found.outcome is Outcome.STOPPED
-    assert kinds(acme)[-2:] == ["export.resend_begun", "export.resent"]
+    # In between, its temporary file waited for its end, and did no more.
+    assert [kind for kind in kinds(acme) if "leftovers" not in kind][-2:] == ["export.resend_begun", "export.resent"]
     with acme.ledger.reading() as reading:
         event = reading.rows(sa.select(audit_event).order_by(audit_event.c.id.desc()))[0]
     assert event["detail"]["sent"] == ["A.csv"]

@@ -1,11 +1,16 @@
 """The ledger of yesterday: what Fusion holds since is adopted or told, and nothing of it is posted again."""
 
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 
 from mlc_dagster.ledger.audit import verify
 from mlc_dagster.ledger.releases import release_hold
+from mlc_dagster.ledger.schema import audit_event
+from mlc_dagster.stampli import overriding
 from mlc_dagster.stampli.steps import observe_step
-from mlc_dagster_tests.faults.people import OTHER_SUPPLIER, REVISED, Kept, booked, crosswalk, known_as
+from mlc_dagster_tests.faults.people import OTHER_SUPPLIER, REVISED, Kept, booked, crosswalk, known_as, told
 from mlc_dagster_tests.faults.scenes import finish
 from mlc_dagster_tests.ledger.approving import BOTH
 from mlc_dagster_tests.protocols.posting import (
@@ -212,3 +217,119 @@ def test_g6_other_suppliers_go_on_after_a_restore(kept: Kept) -> None:
     flow.process()
     finish(flow)
     assert_books(flow, "OLD-1", "INV-1", "ELSE-1")
+
+
+# While the window's own attempts are under way.
+
+
+def test_g6_an_open_attempt_of_the_same_group_lets_nothing_through(kept: Kept) -> None:
+    """What was found may be the attempt's: until that is known, what may be the same purchase waits; then it is held.
+
+    The attempt is for people too: nobody here can say that what was found is not it, changed by a clerk.
+    """
+    flow = kept.flow
+    drop(flow, one("OLD-1", vendor_id="30013"))
+    flow.process()
+    restore = kept.back_up()
+    drop(flow, one("INV-1", invoice_id="x"), 2)
+    flow.process()
+    restore()
+    (flow.outbound / file_name(2)).unlink()
+    flow.change_config({"fusion": {"wait_in_run": 0, "ambiguous_wait": 60}})
+    flow.fusion.faults.add("reset", method="POST", path="invoices", count=1)
+    drop(flow, one("HANG-1", "5.00", vendor_id=OTHER_SUPPLIER), 4)
+    flow.process()
+    drop(flow, one("INV-1B", "150.00", invoice_id="x", **REVISED), 3)
+    flow.process()
+    assert states(flow) | {"OLD-1": ""} == {"OLD-1": "", "HANG-1": "UNKNOWN", "INV-1B": "VALIDATED"}
+    assert len({each.invoice_group for each in ours(flow) if each.number != "OLD-1"}) == 1
+    flow.change_config({"fusion": {"wait_in_run": 5, "ambiguous_wait": 1}})
+    finish(flow)
+    assert_books(flow, "OLD-1", "INV-1")
+    found = {number: (row["state"], row["reason"]) for number, row in invoices(flow).items() if number != "OLD-1"}
+    assert found == {"HANG-1": ("PARKED", "SUBMIT_UNKNOWN"), "INV-1B": ("PARKED", "POSTED_BEFORE_RESTORE")}
+    assert f"InvoiceId {booked(flow, 'INV-1')}" in told(flow, "INV-1B")
+
+
+def test_g6_what_the_lost_days_posted_for_another_supplier_is_not_taken_for_an_attempts(kept: Kept) -> None:
+    """The same group, amount and accounts; a ledger of before the first invoice has nothing to ask by."""
+    flow = kept.flow
+    flow.poll()
+    restore = kept.back_up()
+    drop(flow, one("INV-1"))
+    flow.process()
+    restore()
+    (flow.outbound / file_name(1)).unlink()
+    flow.fusion.faults.add("reset", method="POST", path="invoices", count=1)
+    drop(flow, one("HANG-1", vendor_id=OTHER_SUPPLIER), 2)
+    flow.process()
+    finish(flow)
+    row = invoices(flow)["HANG-1"]
+    assert (row["state"], row["reason"], row["fusion_invoice_id"]) == ("PARKED", "SUBMIT_UNKNOWN", None)
+    assert f"InvoiceId {booked(flow, 'INV-1')}" in told(flow, "HANG-1")
+    assert_books(flow, "INV-1")
+
+
+# What was told holds nobody any more.
+
+
+def abandon(flow: Rehearsal, number: str) -> None:
+    overriding.abandon(flow.inbound, int(invoices(flow)[number]["id"]), BOTH)
+
+
+@pytest.mark.parametrize("decide", [release, abandon])
+def test_g6_what_two_people_decided_on_holds_nobody_any_more(kept: Kept, decide: Any) -> None:
+    """They have seen the forgotten one: what comes of its supplier later goes on, and the trail names it."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    (flow.outbound / file_name(2)).unlink()
+    drop(flow, one("INV-2"), 3)
+    flow.process()
+    assert invoices(flow)["INV-2"]["reason"] == "POSTED_BEFORE_RESTORE"
+    decide(flow, "INV-2")
+    flow.clock.advance(1000)
+    drop(flow, one("INV-3"), 4)
+    flow.process()
+    finish(flow)
+    assert_books(flow, "OLD-1", "INV-1", "INV-3", *(["INV-2"] if decide is release else []))
+    kind = "invoice.released" if decide is release else "invoice.abandoned"
+    with flow.ledger.reading() as reading:
+        [event] = reading.rows(sa.select(audit_event).where(audit_event.c.kind == kind))
+    assert event["detail"]["told_invoice_id"] == booked(flow, "INV-1")
+
+
+def test_g6_what_was_cancelled_since_holds_nobody(kept: Kept) -> None:
+    """It is no purchase any more, so nothing can be the same."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    (flow.outbound / file_name(2)).unlink()
+    flow.fusion.cancel_invoice(booked(flow, "INV-1"))
+    drop(flow, one("INV-2"), 3)
+    flow.process()
+    finish(flow)
+    assert states(flow)["INV-2"] == "CONFIRMED"
+    assert_books(flow, "OLD-1", "INV-1", "INV-2")
+
+
+@pytest.mark.parametrize(("date", "state"), [("2026-11-10", "PARKED"), ("2026-11-11", "CONFIRMED")])
+def test_g6_an_amount_tells_something_with_its_date_alone(kept: Kept, date: str, state: str) -> None:
+    """Fees and rents are equal month by month: another supplier's is not held for its amount."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    (flow.outbound / file_name(2)).unlink()
+    drop(flow, one("ELSE-1", vendor_id=OTHER_SUPPLIER, invoice_date=date), 3)
+    flow.process()
+    finish(flow)
+    assert states(flow)["ELSE-1"] == state
+
+
+def test_g6_a_fusion_that_takes_no_question_by_group_is_told(kept: Kept) -> None:
+    """Nobody is held in such a run: each leaves it on record, once."""
+    flow = restored_to_before(kept, *one("INV-1"))
+    (flow.outbound / file_name(2)).unlink()
+    flow.fusion.faults.add("status", method="GET", path="invoices", status=400, count=1)
+    drop(flow, [*one("INV-2"), *one("INV-3")], 3)
+    flow.process()
+    asked = flow.fusion.books.requests(method="GET", route="invoices")
+    assert ["InvoiceGroup" in entry.query for entry in asked if entry.status == 400] == [True]
+    with flow.ledger.reading() as reading:
+        events = reading.rows(sa.select(audit_event).where(audit_event.c.kind == "created_ids.not_asked"))
+    assert [event["detail"]["held"] for event in events] == ["nothing"]
+    assert_books(flow, "OLD-1", "INV-1", "INV-2", "INV-3")

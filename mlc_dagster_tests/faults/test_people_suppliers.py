@@ -78,6 +78,19 @@ def test_b3_a_supplier_merged_before_his_invoice_was_looked_for(flow: Rehearsal)
     assert len(ours(flow)) == 1
 
 
+def test_b3_moved_to_another_supplier_while_his_own_is_active_it_is_for_a_person(flow: Rehearsal) -> None:
+    """Nobody merged him: it may as well be another invoice of ours, and is named with its id."""
+    lost_answer(flow, *one("INV-1"))
+    invoice_id = booked(flow, "INV-1")
+    flow.fusion.world.merge_suppliers(SUPPLIER, OTHER_SUPPLIER)
+    flow.fusion.change_supplier(SUPPLIER, active=True)
+    finish(flow)
+    assert posts(flow) == 1
+    row = invoices(flow)["INV-1"]
+    assert (row["state"], row["reason"], row["fusion_invoice_id"]) == ("PARKED", "SUBMIT_UNKNOWN", None)
+    assert f"InvoiceId {invoice_id}" in told(flow)
+
+
 def test_d3_an_invoice_of_an_inactive_supplier_goes_through_once_he_is_active(flow: Rehearsal) -> None:
     """Deactivated and brought back by people: the invoice waits in between and is posted once, by itself."""
     flow.fusion.change_supplier(SUPPLIER, active=False)

@@ -48,7 +48,10 @@ def request(**changes: Any) -> Request:
         "by": "Ada",
         "reason": "quarterly review",
         "configuration": {"settings": {"client_secret": "store:fusion/client_secret"}},
-        "controls": [ControlResult("delivered_bytes_match", "feed partner", None, text="not asked")],
+        "controls": [
+            ControlResult("delivered_bytes_match", "feed partner", None, text="not asked"),
+            ControlResult("audit_chain_holds", "the whole trail", True),
+        ],
     }
     return Request(**(fields | changes))
 

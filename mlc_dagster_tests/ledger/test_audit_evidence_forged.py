@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from mlc_dagster.ledger.checkpoints import SigningKey
 from mlc_dagster.ledger.database import Ledger, open_ledger
-from mlc_dagster.ledger.evidence import Pack
+from mlc_dagster.ledger.evidence import Pack, write_pack
 from mlc_dagster.ledger.evidence_verifier import main as verifier
-from mlc_dagster_tests.ledger.checkpointed import checkpointing
-from mlc_dagster_tests.ledger.packs import check, make_pack, populate, rewritten
+from mlc_dagster.ledger.schema import audit_chain
+from mlc_dagster_tests.ledger.checkpointed import checkpointing, seal_with, tamper
+from mlc_dagster_tests.ledger.packs import check, make_pack, populate, request, rewritten
 from mlc_dagster_tests.ledger.population import HandClock
 from mlc_dagster_tests.servers.ledgers import new_file as new_ledger
 
@@ -154,3 +156,39 @@ def test_an_event_of_nobody_is_no_operator_action(pack: Path) -> None:
     path.write_text(path.read_text() + other)
     rewritten(pack)
     assert "1 lines of operator_actions.jsonl are no events of the chain, or not of people" in check(pack).stdout
+
+
+@pytest.mark.parametrize("held", [False, None, "missing"])
+def test_a_trail_that_did_not_hold_is_a_fault(pack: Path, held: object) -> None:
+    """The maker saw more of the trail than the pack has; what he found must not be told in passing."""
+    path = pack / "control_results.json"
+    controls = json.loads(path.read_text())
+    for control in controls:
+        if control["control"] == "audit_chain_holds":
+            control["holds"], control["faults"] = held, ["links 6 to 9 were removed"]
+    kept = [control for control in controls if control["holds"] != "missing"]
+    path.write_text(json.dumps(kept))
+    rewritten(pack)
+    done = check(pack)
+    assert done.returncode == 1
+    assert ("does not say whether" if held == "missing" else "did not hold when the pack was made") in done.stdout
+
+
+def test_a_tail_that_was_cut_off_is_found(ledger: Ledger, tmp_path: Path) -> None:
+    """Checkpoints outside of links that are gone come with the pack, although the period's links end before them."""
+    place = checkpointing(tmp_path)
+    populate(ledger)
+    seal_with(ledger, place)
+    with ledger.reading() as reading:
+        last = reading.value(sa.select(sa.func.max(audit_chain.c.seq)))
+    seal_with(ledger, place, *"abcdef")
+    tamper(
+        ledger,
+        f"delete from audit_checkpoint where seq > {last}",
+        f"delete from audit_event where id in (select event_id from audit_chain where seq > {last})",
+        f"delete from audit_chain where seq > {last}",
+    )
+    write_pack(ledger, place, request(), tmp_path / "cut")
+    done = check(tmp_path / "cut")
+    assert done.returncode == 1
+    assert f"the pack ends at {last}: links were removed" in done.stdout

@@ -270,16 +270,6 @@ def test_a_released_files_old_hash_makes_nobody_a_duplicate(ledger: Ledger) -> N
     assert receive(ledger, other, "bytes") == (FileState.RECEIVED, None)
 
 
-def test_disposal_is_noted_and_audited(ledger: Ledger) -> None:
-    """Deleting a partner's file is the one thing we do to the folder; it is done once and on record."""
-    with ledger.transaction() as transaction:
-        row = add_file(transaction)
-        files.disposed(transaction, row, "deleted")
-    assert current(ledger, row)["disposed_at"] == WINDOW
-    [event] = events(ledger, "file.disposed")
-    assert event["detail"]["how"] == "deleted"
-
-
 def test_list_files_is_newest_first_and_by_state(ledger: Ledger) -> None:
     """A person looks for what came last."""
     a = assign(ledger, Seen("/outbound/a.csv", 10, OLD))

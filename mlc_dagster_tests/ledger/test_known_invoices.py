@@ -1,10 +1,13 @@
 """Which invoices of Fusion the ledger knows, which attempts are unsettled, and up to which id Fusion was asked."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
 from mlc_dagster.ledger import created_ids, recovery, unsettled
 from mlc_dagster.ledger.database import Ledger
+from mlc_dagster.ledger.releases import release_hold
 from mlc_dagster.ledger.schema import submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import Phase
@@ -84,6 +87,39 @@ def test_unsettled_groups_are_told(ledger: Ledger) -> None:
     end(ledger, "mark_created", intent)
     with ledger.reading() as reading:
         assert created_ids.unsettled_groups(reading, POD) == set()
+
+
+@pytest.mark.parametrize("how", [UNKNOWN, REFUSED])
+def test_what_was_given_up_unsettles_no_group(ledger: Ledger, how: dict[str, Any]) -> None:
+    """It would for ever: what is found beside it is for people, as it is itself."""
+    key, intent = sent_invoice(ledger)
+    end(ledger, "mark_unknown", intent)
+    with ledger.reading() as reading:
+        assert created_ids.unsettled_groups(reading, POD) == {GROUP}
+    end(ledger, "park_submission", intent, **how)
+    with ledger.reading() as reading:
+        assert created_ids.unsettled_groups(reading, POD) == set()
+    with ledger.transaction() as transaction:
+        unsettled.abandon(transaction, key, looked_up={}, approval=BOTH)
+    with ledger.reading() as reading:
+        assert created_ids.unsettled_groups(reading, POD) == set()
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("POSTED_BEFORE_RESTORE", {4711}), ("DUP_OTHER_BU", set[int]())])
+@pytest.mark.parametrize("released", [True, False])
+def test_who_decides_on_what_was_held_was_told(ledger: Ledger, reason: str, expected: set[int], released: bool) -> None:
+    """Only of the hold that names it: parked for something else since, nobody has seen the other."""
+    with ledger.transaction() as transaction:
+        key = add_invoice(transaction, InvoiceState.PARKED, reason=reason)
+        created_ids.note_held(transaction, key, POD, 4711)
+    with ledger.transaction() as transaction:
+        if released:
+            release_hold(transaction, key, reason, BOTH)
+        else:
+            unsettled.abandon(transaction, key, looked_up={}, approval=BOTH)
+    with ledger.reading() as reading:
+        assert created_ids.told(reading, POD) == expected
+        assert created_ids.told(reading, "https://other.example") == set()
 
 
 def test_the_mark_begins_at_what_was_created(ledger: Ledger) -> None:

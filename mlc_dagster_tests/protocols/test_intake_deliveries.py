@@ -382,3 +382,13 @@ def test_a5_the_marker_of_a_newer_version_is_given_back(marked: Rehearsal) -> No
     assert names_in(flow) == [file_name(1), file_name(1).replace(".csv", ".done")]
     flow.process()
     prove_books(flow, "N-1", "N-2")
+
+
+def test_a5_the_marker_of_a_file_that_the_sender_removed_goes_too(marked: Rehearsal) -> None:
+    """It would call the next file of that name whole while it is being written."""
+    marked.change_config({"stampli": {"after_read": "delete"}})
+    name = drop(marked, 1, bill("1", "10.00"))
+    mark(marked, 1)
+    stepwise(marked, marked.poll_settled().runs[0], after_receive=(marked.outbound / name).unlink)
+    assert names_in(marked) == []
+    prove_books(marked, "N-1")
