@@ -47,7 +47,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
     Of secrets with several lines (keys) each long line is masked too, of addresses the password in them. In base64 the
     value may stand anywhere inside a longer text, such as ``Basic`` and user:password. Pieces of a value that was cut
-    off, at either end, are masked from eight characters on.
+    off, at either end, are masked from eight characters on, or sixteen where these eight may be a word.
     """
     plain, encoded, cut = _all_forms(frozenset(secrets))
     for form in plain:
@@ -66,8 +66,11 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def _without_beginnings(text: str, form: str) -> str:
     """``text`` without what a server that quotes so many characters and no more has left of ``form``."""
-    start = 0
-    while (start := text.find(form[:SHORTEST_PIECE], start)) >= 0:
+    start, piece = 0, form[:SHORTEST_PIECE]
+    if piece.isalpha() and piece.islower():
+        # It may be a word, and a text that says "password" says nothing of one that begins so.
+        piece = form[: SHORTEST_PIECE * 2]
+    while (start := text.find(piece, start)) >= 0:
         alike = takewhile(lambda pair: pair[0] == pair[1], zip(text[start : start + len(form)], form, strict=False))
         text = text[:start] + MASK + text[start + sum(1 for _ in alike) :]
         start += len(MASK)

@@ -175,3 +175,10 @@ def test_addresses_and_keys_are_not_known_by_their_beginnings() -> None:
     ]
     text = "write postgresql+psycopg://user@host/database, or a file with -----BEGIN PRIVATE KEY-----"
     assert redact(text, secrets) == text
+
+
+def test_a_word_that_a_secret_begins_or_ends_with_stays_readable() -> None:
+    """``file:sftp_password does not exist`` must be told, also to whom has the password "password-of-somebody"."""
+    secrets = ["password-of-somebody-1", "long-enough-password"]
+    assert redact("file:sftp_password does not exist", secrets) == "file:sftp_password does not exist"
+    assert "of-some" not in redact("it was password-of-somebo", secrets)
