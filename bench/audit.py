@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from bench.findings import Finding, all_good, table
 from bench.measuring import ChildFailed, Run, WrongResult, cpu_pressure, run_module
-from bench.outbound import Finding, table
 
 INSERTS = 500
 """Durable commits of one round: each waits for the disk."""
@@ -121,7 +121,7 @@ def main() -> int:
             sys.stdout.write(f"  {failure}\n")
             findings.append(Finding(f"audit: {failure}"[:110], None))
     sys.stdout.write(f"\n{table(findings)}\nCPU pressure at the end: {cpu_pressure()}\n")
-    return 1 if chosen.check and not all(finding.good for finding in findings) else 0
+    return 1 if chosen.check and not all_good(findings) else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ each case measures, and why in these units, is in ``README.md``.
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 import yaml
 
+from bench.findings import Finding, all_good, measure, table
 from bench.inbound_site import IN_FLIGHT, REFUSED_WAIT, Site, inbound_site
 from bench.invoice_files import LINES, check_books, total_cents, write_files
-from bench.measuring import ChildFailed, Run, WrongResult, cpu_pressure, require_equal, run_module
-from bench.outbound import Finding, table
+from bench.measuring import Run, WrongResult, cpu_pressure, require_equal, run_module
 from mlc_dagster_tests.servers.sshd import RealSshd
 
 LATENCY = 0.080
@@ -254,21 +253,6 @@ def _tell(what: str, **runs: Run) -> None:
     sys.stdout.flush()
 
 
-def measure(names: list[str], plan: Plan) -> list[Finding]:
-    """All cases in their order; one that fails does not stop the others."""
-    findings: list[Finding] = []
-    for name in names:
-        sys.stdout.write(f"{name}: {(CASES[name].__doc__ or '').strip()} CPU pressure {cpu_pressure()}\n")
-        sys.stdout.flush()
-        with tempfile.TemporaryDirectory(prefix="mlc-bench-") as folder:
-            try:
-                findings.extend(CASES[name](plan, Path(folder)))
-            except (ChildFailed, WrongResult) as failure:
-                sys.stdout.write(f"  {failure}\n")
-                findings.append(Finding(f"{name}: {failure}"[:110], None))
-    return findings
-
-
 def main() -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -284,9 +268,9 @@ def main() -> int:
         f"{plan.invoices:,} invoices of {LINES} lines, {LATENCY * 1000:.0f} ms, {IN_FLIGHT} in flight; "
         f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, CPU pressure {cpu_pressure()}\n"
     )
-    findings = measure(chosen.only or list(CASES), plan)
+    findings = measure(CASES, chosen.only, plan)
     sys.stdout.write(f"\n{table(findings)}\nCPU pressure at the end: {cpu_pressure()}\n")
-    return 1 if chosen.check and not all(finding.good for finding in findings) else 0
+    return 1 if chosen.check and not all_good(findings) else 0
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from pathlib import Path
 from statistics import median
 
 from bench import frameworks
+from bench.findings import Finding, all_good, measure, table
 from bench.journal_books import Books
 from bench.journal_files import check_csv, check_same_rows
-from bench.measuring import ChildFailed, MockFusion, Run, WrongResult, cpu_pressure, mock_fusion, run_module
+from bench.measuring import MockFusion, Run, WrongResult, cpu_pressure, mock_fusion, run_module
 
 IN_FLIGHT = 8
 LATENCY = 0.040
@@ -35,29 +36,6 @@ class Plan:
     """Invoices of the X12 case."""
     peer_python: str
     """Interpreter that has the frameworks."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One figure and what it must be; ``floor`` None for figures that are only told."""
-
-    name: str
-    value: float | None
-    floor: float | None = None
-    at_most: bool = False
-    detail: str = ""
-
-    @property
-    def verdict(self) -> str:
-        if self.value is None:
-            return "FAILED"
-        if self.floor is None:
-            return ""
-        return "ok" if (self.value <= self.floor if self.at_most else self.value >= self.floor) else "BELOW"
-
-    @property
-    def good(self) -> bool:
-        return self.verdict in ("ok", "")
 
 
 Case = Callable[[Plan, Path], Iterator[Finding]]
@@ -224,32 +202,6 @@ def warm_up() -> None:
         run_module("bench.naive", server.url, str(Path(folder) / "naive.csv"))
 
 
-def measure(names: list[str], plan: Plan) -> list[Finding]:
-    """All cases in their order; one that fails does not stop the others."""
-    findings: list[Finding] = []
-    for name in names:
-        sys.stdout.write(f"{name}: {(CASES[name].__doc__ or '').strip()}\n")
-        sys.stdout.flush()
-        with tempfile.TemporaryDirectory(prefix="mlc-bench-") as folder:
-            try:
-                findings.extend(CASES[name](plan, Path(folder)))
-            except (ChildFailed, WrongResult) as failure:
-                sys.stdout.write(f"  {failure}\n")
-                findings.append(Finding(f"{name}: {failure}"[:110], None))
-    return findings
-
-
-def table(findings: list[Finding]) -> str:
-    """The findings as text."""
-    rows: list[str] = []
-    for finding in findings:
-        value = "" if finding.value is None else f"{finding.value:,.2f}"
-        sign = "≤" if finding.at_most else "≥"
-        floor = "" if finding.floor is None else f"{sign} {finding.floor:,.2f}"
-        rows.append(f"{finding.name:<66} {value:>12} {floor:>13}  {finding.verdict:<6} {finding.detail}".rstrip())
-    return "\n".join(rows)
-
-
 def main() -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -270,9 +222,9 @@ def main() -> int:
         f"CPU pressure {cpu_pressure()}\n"
     )
     warm_up()
-    findings = measure(chosen.only or list(CASES), plan)
+    findings = measure(CASES, chosen.only, plan)
     sys.stdout.write(f"\n{table(findings)}\nCPU pressure at the end: {cpu_pressure()}\n")
-    return 1 if chosen.check and not all(finding.good for finding in findings) else 0
+    return 1 if chosen.check and not all_good(findings) else 0
 
 
 if __name__ == "__main__":

@@ -244,7 +244,8 @@ _COLUMNS = JournalLines.__struct_fields__[1:]
 _NUMBERS = frozenset({"entered_dr", "entered_cr", "accounted_dr", "accounted_cr", "stat_amount", "conversion_rate"})
 _TOTALLED = ("entered_dr", "entered_cr")
 """Those that Fusion shows sums of, by which a journal's lines are proven to be all there."""
-_VALUES, _TOTALS = "values", "totals"
+# Keys of ``__dict__``, and so attributes too: no method may have such a name.
+_VALUES, _TOTALS = "_values", "_totals"
 _TEXT_DECODERS = msgspec.json.Decoder(tuple[str | None, ...]), msgspec.json.Decoder(str)
 _NUMBER_DECODERS = (
     msgspec.json.Decoder(tuple[Decimal | None, ...], strict=False),

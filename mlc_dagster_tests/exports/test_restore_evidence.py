@@ -1,7 +1,6 @@
 """On what it rests that a file counts as sent after a restore: told, on record, and refused where it is not enough."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,11 @@ from mlc_dagster.exports.restoring import Readopted, after_restore
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import open_ledger
 from mlc_dagster.ledger.schema import audit_event
-from mlc_dagster.sftp import SftpCredentials
 from mlc_dagster_tests.servers.backups import backup, restore
-from mlc_dagster_tests.servers.partner import FEED, Partner, partner
+from mlc_dagster_tests.servers.partner import FEED, Partner
 from mlc_dagster_tests.servers.sshd import RealSshd
-from mlc_dagster_tests.sftp.conftest import settings_for
 
 WHY = Approval(by="Ann Lee", approved_by="Bo Ek", reason="the backup of last night was restored")
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSshd]:
-    with RealSshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
-
-
-@pytest.fixture
-def acme(sshd: RealSshd, tmp_path: Path) -> Iterator[Partner]:
-    root = tmp_path / "inbound"
-    sftp = settings_for(sshd.host, sshd.port, sshd.username, sshd.fingerprint)
-    sftp = sftp.model_copy(update={"directory": str(root)})
-    with partner(tmp_path, root, sftp, SftpCredentials(private_key=sshd.private_key)) as found:
-        yield found
 
 
 def sent_since(acme: Partner, content: bytes = b"a;b\r\n", *, taken: bool = True) -> Path:
