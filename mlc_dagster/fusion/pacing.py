@@ -225,9 +225,16 @@ class Limiter:
     @property
     def free_slots(self) -> int:
         """How many more requests could start right now; 0 during a pause."""
+        return max(0, self.room(ahead=0))
+
+    def room(self, *, ahead: int) -> int:
+        """How many more requests may come for a slot, so that no more than ``ahead`` wait for one; 0 during a pause.
+
+        Below 0 when more are waiting already.
+        """
         if self._clock() < self._paused_until:
             return 0
-        return max(0, self.pace.limit - self.in_flight - len(self._waiting))
+        return self.pace.limit + ahead - self.in_flight - len(self._waiting)
 
     @asynccontextmanager
     async def slot(self) -> AsyncGenerator[Slot]:

@@ -35,7 +35,7 @@ _LOOKED_UP = (
     "number_key", "released_reasons", "mapping", "mapped_with",
 )  # fmt: skip
 _PAUSE = 0.1
-"""Seconds between two looks for a free slot while nothing is under way."""
+"""Seconds between two looks for what there is room for while nothing is under way."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class WindowPosting:
                 progressed = await self._settle(new=self._now() < patience)
                 if self._settling is None:
                     # Not beside a look-up that may be about the same attempts.
-                    free = self._free_slots()
-                    progressed |= await self._start(await self._uncertainty.send_proven(free))
+                    room = self._room()
+                    progressed |= await self._start(await self._uncertainty.send_proven(room))
                 if self._may_begin():
                     progressed |= await self._begin()
                 if self.summary.ended > ended:
@@ -139,9 +139,9 @@ class WindowPosting:
         """What ends by itself and must be waited for: intents on their way into the ledger, and requests."""
         return self._in_flight | self._claims.keys()
 
-    def _free_slots(self) -> int:
+    def _room(self) -> int:
         """How many intents may be committed now, beside those that are on their way into the ledger."""
-        return self._sender.free_slots(len(self._in_flight), sum(self._claims.values()))
+        return self._sender.room(len(self._in_flight), sum(self._claims.values()))
 
     def _collect(self) -> None:
         for task in [task for task in self._claims if task.done()]:
@@ -192,7 +192,6 @@ class WindowPosting:
         return (
             self._uncertainty.unknown < MOST_UNKNOWN
             and self._sender.refused_in_a_row < 3 * self._settings.max_in_flight
-            and len(self._in_flight) - self._sender.recording < self._settings.max_in_flight
         )
 
     async def _wait(self, patience: float) -> bool:
@@ -209,7 +208,7 @@ class WindowPosting:
         return True
 
     async def _begin(self) -> bool:
-        """Commit the next group of intents, no larger than the free slots, and start their requests."""
+        """Commit the next group of intents, no larger than there is room for, and start their requests."""
         if not self._ready and self._exhausted and self._blocked_units:
             await asyncio.to_thread(self._unblock)
         if len(self._ready) < _LOW and self._preparing is None and not self._exhausted:
@@ -220,8 +219,8 @@ class WindowPosting:
         if not self._ready:
             # A whole chunk may be in Fusion already, or of a business unit that waits: behind it there may be others.
             return not self._exhausted
-        free = self._free_slots()
-        if free < 1:
+        room = self._room()
+        if room < 1:
             # An intent that had to wait for its slot would use up its lease; after a 429 there may be none for a while.
             await asyncio.sleep(0 if self._under_way() else _PAUSE)
             return False
@@ -231,7 +230,7 @@ class WindowPosting:
             await self._begin_alone(self._ready.popleft())
             return True
         group: list[_Ready] = []
-        while self._ready and len(group) < free and not self._ready[0].alone:
+        while self._ready and len(group) < room and not self._ready[0].alone:
             group.append(self._ready.popleft())
         claiming = asyncio.create_task(self._claim_and_post([ready.row for ready in group]))
         claiming.add_done_callback(self._wake)

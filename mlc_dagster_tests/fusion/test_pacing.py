@@ -176,6 +176,26 @@ async def test_slots_are_handed_out_in_order_and_never_too_many() -> None:
 
 
 @in_loop
+async def test_room_counts_those_that_wait_already() -> None:
+    """Who may come ahead of a free slot is told by those that wait: their number must not grow from asking again."""
+    limiter = Limiter(2)
+    go_on = asyncio.Event()
+
+    async def work() -> None:
+        async with limiter.slot():
+            await go_on.wait()
+
+    assert limiter.room(ahead=1) == 3
+    tasks = [asyncio.create_task(work()) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert (limiter.room(ahead=3), limiter.room(ahead=1), limiter.free_slots) == (1, -1, 0)
+    limiter.pause(0.01)
+    assert limiter.room(ahead=3) == 0
+    go_on.set()
+    await asyncio.gather(*tasks)
+
+
+@in_loop
 async def test_cancelled_waiters_lose_no_slot() -> None:
     """A slot lost at every cancelled run would end in a connector that waits for ever."""
     limiter = Limiter(1)

@@ -24,6 +24,7 @@ from mlc_dagster_tests.protocols.posting import (
     phases,
     posts,
     states,
+    until,
 )
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 
@@ -228,3 +229,27 @@ def test_h5_inactive_supplier_is_refused_once(flow: Rehearsal) -> None:
     assert invoices(flow)["INV-2"]["reason"] == "FUSION_REJECTED(AP-810203)"
     assert posts(flow, 400) == 1
     assert_adds_up(flow, created=1, parked=1)
+
+
+def test_c5_what_waits_for_a_slot_is_not_sent_once_the_run_is_stopped(flow: Rehearsal) -> None:
+    """Intents are committed a little ahead of the slots; those that wait behind a 403 go back unsent."""
+    flow.change_config({"fusion": {"max_in_flight": 4}})
+    clerk(flow)
+    drop(flow, many(10))
+    wanted = only(flow.poll_settled().runs)
+    fault = flow.fusion.faults.add("status", method="POST", path="invoices", status=403)
+    gate = flow.fusion.faults.gate(method="POST", path="invoices", stage="before")
+    with beside(lambda: flow.run(wanted)) as run:
+        assert gate.wait_held(20, requests=4)
+        until(lambda: phases(flow) == ["INTENT"] * 5)
+        gate.release()
+        with pytest.raises(PostingStopped):
+            run.result(30)
+    assert posts(flow) == 4
+    assert set(states(flow).values()) == {"VALIDATED"}
+    assert phases(flow) == ["RELEASED"] * 5
+    flow.fusion.faults.remove(fault)
+    later(flow)
+    assert_books(flow, *numbers(10))
+    assert posts(flow, 201) == 10
+    assert_adds_up(flow, created=10)
