@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 help:
 	@sed -n 's/^#   make/make/p' Makefile
 	@echo "make dev     the sandbox and the Dagster UI on http://127.0.0.1:3000"
-	@echo "make test-faults  death at every commit, request, packet and fsync of the inbound flow; hours on two cores"
+	@echo "make test-faults  death at every commit, request, packet and fsync of the inbound flow; about an hour on two cores"
 	@echo "make lint    style, types and layering only;  make format  rewrite to the style;  make clean  remove what was built"
 
 setup: $(READY)
@@ -28,7 +28,7 @@ test: $(READY)
 	@sh scripts/ensure_sshd.sh
 	@WORKERS="$(WORKERS)" bash scripts/check.sh all
 
-# Every fault at every place and every kill point of the inbound flow, on both databases; hours on two cores.
+# Every fault at every place and every kill point of the inbound flow, on both databases; about an hour on two cores.
 test-faults: $(READY)
 	@sh scripts/ensure_sshd.sh
 	@MLC_FAULTS=all $(VENV)/bin/python -m pytest --quiet mlc_dagster_tests/faults --numprocesses "$(WORKERS)"

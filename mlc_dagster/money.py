@@ -43,9 +43,19 @@ def to_minor(amount: Decimal, exponent: int) -> int:
     return whole
 
 
+def from_minor(minor: int, exponent: int) -> Decimal:
+    """Minor units as an amount of the currency, exactly: 108250 with exponent 2 is 1082.50."""
+    return _EXACT.scaleb(Decimal(minor), -exponent)
+
+
+def amount_of(minor: int, currency: str) -> Decimal:
+    """Minor units as an amount in units of its currency; one that ISO 4217 does not know has no decimals."""
+    return from_minor(minor, minor_units(currency) or 0)
+
+
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum; 0 of nothing. Raises decimal.Inexact where 80 digits do not hold it."""
-    added = list(amounts)
+    added = amounts if isinstance(amounts, list) else list(amounts)
     if len(added) < _FEW:
         return reduce(_EXACT.add, added, _ZERO)
     with localcontext(_EXACT):

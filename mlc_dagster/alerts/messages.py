@@ -258,6 +258,18 @@ def files_overdue(*, feed: str, waiting: Sequence[str]) -> Message:
     )
 
 
+def files_not_put_away(*, feed: str, stuck: Sequence[str]) -> Message:
+    """Processed files that could not be archived or deleted for long; ``stuck``: a sentence each, oldest first."""
+    return _message(
+        f"{_count(len(stuck), 'processed file')} of {feed} cannot be put away",
+        happened="stampli.after_read says that processed files leave the folder, and these could not:",
+        named=stuck,
+        means="their invoices are processed, and nothing is lost. A file may lie under a hidden name (.….mlc).",
+        to_do="create the archive folder, or give the account the right to rename and delete; or set after_read to "
+        "leave. Every poll tries again. In detail: mlc files list",
+    )
+
+
 def run_failed(*, job: str, run_id: str, tags: Mapping[str, str], failures: Sequence[str]) -> Message:
     """A run ended in failure; ``run_id`` is empty for one that no daemon started, ``tags`` are the run's."""
     window = next((tags[key] for key in _WINDOW_TAGS if tags.get(key)), "")

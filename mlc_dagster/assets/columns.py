@@ -101,7 +101,7 @@ POSTED_INVOICE = dg.TableSchema(
         _column("fusion_invoice_id", "Fusion's InvoiceId.", "int"),
         _column("state", "CONFIRMED once it was read back and is equal to the cent."),
         _column("attempts", "Requests to create it, each with proof of absence before it.", "int"),
-        _column("invoice_group", "Names window and generation in Fusion."),
+        _column("invoice_group", "Names window, generation and run in Fusion."),
         _column("body_sha256", "Hash of the bytes that were sent."),
         _column("differences", "What Fusion holds differently.", "json"),
     ]

@@ -96,7 +96,8 @@ def _work_of(run: dg.DagsterRun) -> _Work | None:
 
 def _give_back(resource: OutboundResource, work: _Work, owner: str, error: Exception) -> None:
     """A step that cannot begin ends the run: what an earlier step of it holds must not wait for the lease's end."""
-    from mlc_dagster.ledger import windows
+    from mlc_dagster.ledger.window_ends import fail_generation
+    from mlc_dagster.ledger.windows import release_window
 
     scrub(error)
     try:
@@ -107,8 +108,9 @@ def _give_back(resource: OutboundResource, work: _Work, owner: str, error: Excep
         return  # Without the ledger nothing can be noted; the lease ends by itself.
     with ledger.transaction() as transaction:
         text = f"{type(error).__name__}: {error}"
-        windows.fail_generation(transaction, work.name, work.window, work.generation, text)
-        windows.release_window(transaction, work.name, work.window, owner)
+        # First, so that the window is held by nobody unless another run holds it: what that one does is not judged.
+        release_window(transaction, work.name, work.window, owner)
+        fail_generation(transaction, work.name, work.window, work.generation, text)
 
 
 @contextmanager

@@ -6,15 +6,11 @@ An error that is not expected stays as it is, with its traceback.
 # ruff: noqa: PLC0415 - the connectors' errors come with the connectors, which only a run imports.
 
 import errno
-from enum import StrEnum
 
 import dagster as dg
 
-from mlc_dagster.ledger.database import LedgerError
-from mlc_dagster.ledger.windows import WindowBusy
-from mlc_dagster.resources import SandboxDown
-from mlc_dagster.settings import SettingsError
-from mlc_dagster.vault import ProviderDown, SecretError, mask, scrub
+from mlc_dagster.expected import Expected, FailureKind
+from mlc_dagster.vault import mask, scrub
 from mlc_dagster.visible import visible
 
 KIND = "kind"
@@ -26,68 +22,20 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 """What our own disk answers when it is full, read-only, somebody else's or broken."""
 
 
-class FailureKind(StrEnum):
-    CONFIGURATION = "configuration"
-    """mlc.yaml, a secret, a profile, a layout, a crosswalk or the ledger: a person changes something here."""
-    REMOTE = "remote"
-    """An SFTP server or Fusion does not answer, or refuses us."""
-    BUSY = "busy"
-    """Another run works on it, or its time has not come."""
-    UNEXPECTED = "unexpected"
-
-
 def kind_of(error: BaseException) -> FailureKind:
     """What an error means to whoever is paged for it."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
-    from mlc_dagster.exports.assembling import PartnerMissing
-    from mlc_dagster.exports.calendar import CalendarError
-    from mlc_dagster.exports.cron import CronError
-    from mlc_dagster.exports.extract_file import ExtractDamaged
-    from mlc_dagster.exports.faults import DeliveryStopped, LeaseLost, ResendRefused
-    from mlc_dagster.exports.faults import OutcomeUnknown as DeliveryUnknown
-    from mlc_dagster.exports.layouts.errors import LayoutError
-    from mlc_dagster.exports.naming import FileNameUnusable
-    from mlc_dagster.exports.reading import WindowNotOver
-    from mlc_dagster.exports.rebasing import ProjectionChanged
-    from mlc_dagster.exports.x12.envelope import EnvelopeUnusable
-    from mlc_dagster.fusion.errors import FusionError
-    from mlc_dagster.ledger.archive import ArchiveDamaged
-    from mlc_dagster.ledger.control_numbers import NumbersMoved
-    from mlc_dagster.ledger.feeds import FeedBusy, FeedLost
-    from mlc_dagster.ledger.versions import SequenceMoved
-    from mlc_dagster.sftp.errors import KeyUnreadable, LocalFileError, PinUnreadable, SftpError
-    from mlc_dagster.stampli.absence import DataAccessLost
-    from mlc_dagster.stampli.crosswalks import CrosswalkError
-    from mlc_dagster.stampli.profile import ProfileError
-    from mlc_dagster.stampli.references import UnknownLedger
-    from mlc_dagster.stampli.sending import PostingStopped
+    from mlc_dagster.exports.faults import DeliveryStopped
 
     match error:
-        case WindowBusy() | FeedBusy() | WindowNotOver():
-            return FailureKind.BUSY
-        case FeedLost() | LeaseLost() | NumbersMoved() | SequenceMoved():
-            # Another run was quicker; nothing was written, and the next run goes on from there.
-            return FailureKind.BUSY
-        case ProviderDown():
-            return FailureKind.REMOTE
-        case SandboxDown() | SettingsError() | SecretError() | LedgerError():
-            return FailureKind.CONFIGURATION
-        case ProfileError() | CrosswalkError() | UnknownLedger():
-            return FailureKind.CONFIGURATION
-        case LayoutError() | CalendarError() | FileNameUnusable() | ProjectionChanged() | EnvelopeUnusable():
-            return FailureKind.CONFIGURATION
-        case CronError() | PartnerMissing() | ResendRefused() | ArchiveDamaged() | ExtractDamaged():
-            return FailureKind.CONFIGURATION
-        case KeyUnreadable() | PinUnreadable() | LocalFileError():
-            return FailureKind.CONFIGURATION
+        case Expected():
+            return error.kind
+        case DeliveryStopped():
+            return kind_of(error.cause)
         case OSError() if error.errno in _DISK:
             return FailureKind.CONFIGURATION
         case OperationalError() | InterfaceError():
-            return FailureKind.REMOTE
-        case DeliveryStopped():
-            return kind_of(error.cause)
-        case FusionError() | SftpError() | DataAccessLost() | PostingStopped() | DeliveryUnknown():
             return FailureKind.REMOTE
         case BaseExceptionGroup() if error.exceptions:
             # Tasks that ran side by side fail together; the first says as much as any.

@@ -12,6 +12,10 @@ from mlc_dagster.assets.holding import WindowStep, held_window
 from mlc_dagster.assets.metadata import money, reasons_text, summary, table
 from mlc_dagster.resources import InboundResource
 
+IN_THE_FOLDER = "in_the_folder"
+"""Metadata: processed files that stay in the folder, and newer versions met while files were put away."""
+_MOST_TOLD = 20
+
 if TYPE_CHECKING:
     from mlc_dagster.stampli.steps import PostReport
 
@@ -50,6 +54,8 @@ def build_posted_fusion_invoices(windows: dg.TimeWindowPartitionsDefinition, gro
             step.held.summary.update(_numbers(report))
             result = _result(step, report)
         posting = report.posting
+        for problem in report.disposal_problems[:_MOST_TOLD]:
+            context.log.warning("%s", problem)
         context.log.info("%s: %d created, %d confirmed", step.title, posting.created, report.confirmation.confirmed)
         return result
 
@@ -109,6 +115,7 @@ def _result(step: WindowStep, report: "PostReport") -> dg.MaterializeResult:
             "slowest_request": report.requests.slowest,
             "generation": step.held.work.generation,
             "seconds": report.seconds,
+            **({IN_THE_FOLDER: report.disposal_problems[:_MOST_TOLD]} if report.disposal_problems else {}),
             "table_of_differences": table(columns.DIFFERENCES, _differences(report)),
             "summary": summary(f"Posting of {step.title}", _lines(numbers, report)),
         }
@@ -128,8 +135,8 @@ def _lines(numbers: dict[str, int], report: "PostReport") -> Iterable[str]:
         yield f"parked: {reasons_text(report.posting.parked)}"
     if numbers["left_waiting"]:
         yield f"{numbers['left_waiting']} wait for their turn or for their outcome; the next poll goes on with them"
-    for problem in report.disposal_problems[:20]:
-        yield f"file stays in the folder: {problem}"
+    for problem in report.disposal_problems[:_MOST_TOLD]:
+        yield f"in the folder: {problem}"
 
 
 def _differences(report: "PostReport") -> Iterator[tuple[str, str]]:

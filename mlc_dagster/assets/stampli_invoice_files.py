@@ -12,6 +12,10 @@ from mlc_dagster.assets.holding import WindowStep, held_window
 from mlc_dagster.assets.metadata import money, reasons_text, summary, table
 from mlc_dagster.resources import InboundResource
 
+DIFFERING = "differing"
+"""Metadata: what in the archived files, read again, is not as the ledger has it."""
+_MOST_TOLD = 50
+
 if TYPE_CHECKING:
     from mlc_dagster.ledger.outcomes import FileOutcome
     from mlc_dagster.stampli.steps import ReceiveReport
@@ -74,21 +78,24 @@ def _result(step: WindowStep, report: "ReceiveReport") -> dg.MaterializeResult:
         "quarantined": sum(file.rows_quarantined for file in report.readings),
         "bytes": sum(receipt.size for receipt in report.receipts),
     }
-    lines = [f"{receipt.path}: {receipt.text}" for receipt in report.receipts if receipt.text != "received"][:50]
+    lines = [f"{receipt.path}: {receipt.text}" for receipt in report.receipts if receipt.text != "received"][
+        :_MOST_TOLD
+    ]
     lines += [text for file in report.readings for text in file.quarantined][:20]
     if step.held.reconciling:
         read_again = sum(again.invoices for again in report.rereadings)
         erased = [f"{again.path}: not read again, {again.erased}" for again in report.rereadings if again.erased]
-        compared = len(report.rereadings) - len(erased)
+        compared = sum(again.erased is None and again.unreadable is None for again in report.rereadings)
         lines.append(f"{compared} files with {read_again} invoices were read again from the archive")
-        lines += erased[:50]
-        lines += differences[:50] or ["nothing differs from the ledger"]
+        lines += erased[:_MOST_TOLD]
+        lines += differences[:_MOST_TOLD] or ["nothing differs from the ledger"]
     return dg.MaterializeResult(
         metadata={
             "outcome": _outcome(step, report, differences),
             **numbers,
             **money("amount", amounts(minor)),
             "differences": len(differences),
+            **({DIFFERING: differences[:_MOST_TOLD]} if differences else {}),
             "dagster/row_count": numbers["rows"],
             "generation": step.held.work.generation,
             "seconds": report.seconds,

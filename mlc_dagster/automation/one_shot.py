@@ -19,11 +19,11 @@ from mlc_dagster.assets.holding import PROCESS_TAG
 from mlc_dagster.automation.dead_runs import fail_dead_runs
 from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB, build_flow, inbound_resources, wiring_of
 from mlc_dagster.automation.outcome import InboundOutcome, RunFailure, WaitingFile
-from mlc_dagster.automation.overdue_alerts import tell_overdue
+from mlc_dagster.automation.polling import Polling
 from mlc_dagster.automation.results import failures_of, window_result
-from mlc_dagster.automation.windows import empty_events, ready, run_tags
+from mlc_dagster.automation.windows import ready, run_tags
 from mlc_dagster.ledger.process import process_name
-from mlc_dagster.ledger.windows import GenerationKind, RunWanted, window_start
+from mlc_dagster.ledger.windows import GenerationKind, window_start
 from mlc_dagster.partitions import inbound_windows
 from mlc_dagster.resources import InboundResource, Progress, Silent
 from mlc_dagster.settings import Settings
@@ -134,7 +134,7 @@ class _OneShot:
 
     def _poll(self, inbound: "Inbound", *, wait: bool) -> None:
         from mlc_dagster.ledger.files import list_sightings
-        from mlc_dagster.stampli.feed import FEED, BeforeGoLive, FirstContact
+        from mlc_dagster.stampli.feed import FEED, BeforeGoLive, FirstContact, due_runs
 
         self._probe_cures(inbound)
         try:
@@ -150,7 +150,9 @@ class _OneShot:
             self._outcome.first_contact = str(reason)
             return
         for _ in range(ROUNDS):
-            fresh = [run for run in self._wanted(inbound) if (run.window_start, run.generation) not in self._done]
+            with inbound.ledger.transaction() as transaction:
+                wanted = due_runs(transaction)
+            fresh = [run for run in wanted if (run.window_start, run.generation) not in self._done]
             there, not_there = ready(self._windows, fresh)
             self._outcome.notes += [
                 f"window {run.partition_key} UTC is no partition (yet); it is left to a later poll" for run in not_there
@@ -160,6 +162,7 @@ class _OneShot:
                 break
             for run in there:
                 self._execute(run.window_start, run.generation, run.kind)
+        self._put_away(inbound)
         self._observe(inbound)
         with inbound.ledger.reading() as reading:
             self._outcome.waiting = [WaitingFile(row["path"], row["note"]) for row in list_sightings(reading, FEED)]
@@ -196,23 +199,26 @@ class _OneShot:
         self._outcome.failures += failures_of(result, None)
 
     def _look(self, inbound: "Inbound") -> "Poll":
-        from mlc_dagster.stampli.feed import poll_folder
-
-        found = poll_folder(
-            inbound.ledger, inbound.open_session, inbound.stampli, inbound.settings.poll, inbound.profile
-        )
+        looked = self._polling(inbound).look()
+        found = looked.poll
         self._outcome.empty_windows += len(found.empty_windows)
-        self._outcome.notes += [text for text in found.refused if text not in self._outcome.notes]
+        self._note(*found.refused, *looked.unsent)
         self._outcome.overdue += [each.text for each in found.newly_overdue]
-        if found.overdue and inbound.settings.alerts.to:
-            from mlc_dagster.alerts.sending import Alerts
-
-            alerts = Alerts(inbound.settings.alerts, self._wiring.secrets.resolve)
-            faults = tell_overdue(inbound.ledger, alerts, found.overdue)
-            self._outcome.notes += [f"an alert could not be sent: {fault}" for fault in faults]
-        for event in empty_events(self._windows, found.empty_windows):
+        for event in looked.marks:
             self._instance.report_runless_asset_event(event)
         return found
+
+    def _put_away(self, inbound: "Inbound") -> None:
+        """Processed files that earlier runs could not archive or delete; runs of this call have tried already."""
+        away = self._polling(inbound).put_away(began=self._outcome.began)
+        self._note(*away.retried.told, *away.unsent)
+        self._outcome.overdue += away.newly_stuck
+
+    def _polling(self, inbound: "Inbound") -> Polling:
+        return Polling(inbound, self._wiring.secrets.resolve, self._windows)
+
+    def _note(self, *texts: str) -> None:
+        self._outcome.notes += [text for text in texts if text not in self._outcome.notes]
 
     def _to_settle(self, inbound: "Inbound") -> float | None:
         """Seconds until the last file that can settle soon has settled; None when there is none."""
@@ -231,15 +237,6 @@ class _OneShot:
         left = inbound.stampli.settle_seconds - (now - max(since)).total_seconds()
         return max(left, 0.0) + MARGIN
 
-    @staticmethod
-    def _wanted(inbound: "Inbound") -> list[RunWanted]:
-        from mlc_dagster.ledger.windows import plan_retries, runs_wanted
-        from mlc_dagster.stampli.feed import FEED
-
-        with inbound.ledger.transaction() as transaction:
-            plan_retries(transaction, FEED)
-            return runs_wanted(transaction, FEED)
-
     def _execute(self, start: dt.datetime, generation: int | None, kind: GenerationKind) -> None:
         from mlc_dagster.ledger.windows import window_key
 
@@ -253,7 +250,11 @@ class _OneShot:
             raise_on_error=False,
         )
         failures = list(failures_of(result, key))
-        self._outcome.windows.append(window_result(result, key, generation, kind, failures))
+        ended = window_result(result, key, generation, kind, failures)
+        self._outcome.windows.append(ended)
+        self._note(*ended.in_the_folder)
+        if kind is GenerationKind.RECONCILE:
+            self._note(*ended.differences)
         for failure in failures:
             if failure.kind is FailureKind.BUSY:
                 self._outcome.notes.append(failure.text)

@@ -6,11 +6,12 @@ from decimal import Decimal
 
 from mlc_dagster.assets.failures import FailureKind
 from mlc_dagster.ledger.outcomes import FileOutcome, NewTrouble
+from mlc_dagster.ledger.windows import GenerationKind
 
 EXIT_GOOD = 0
 EXIT_ATTENTION = 1
-"""Something is newly parked, unknown, rejected or quarantined, a file waits too long, or a person has to decide on
-first contact."""
+"""Something is newly parked, unknown, rejected or quarantined, a file waits too long, a window that was read again
+differs, or a person has to decide on first contact."""
 EXIT_CONFIGURATION = 2
 EXIT_REMOTE = 3
 
@@ -52,6 +53,8 @@ class WindowResult:
     """Where Fusion or the archived files differ from the ledger (at most fifty of each)."""
     checks: dict[str, bool] = field(default_factory=dict[str, bool])
     """Name of each control to whether it held."""
+    in_the_folder: tuple[str, ...] = ()
+    """Processed files that stay there, and newer versions that were met while files were put away."""
 
     @property
     def unchanged(self) -> bool:
@@ -115,4 +118,6 @@ class InboundOutcome:
         if FailureKind.UNEXPECTED in kinds or self.trouble.any or self.first_contact or self.overdue:
             return EXIT_ATTENTION
         failed = any(not holds for window in self.windows for holds in window.checks.values())
-        return EXIT_ATTENTION if failed else EXIT_GOOD
+        # Whoever has a window read again wants to hear what is not as it was.
+        differs = any(window.differences for window in self.windows if window.kind == GenerationKind.RECONCILE)
+        return EXIT_ATTENTION if failed or differs else EXIT_GOOD

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import dagster as dg
 
 from mlc_dagster.assets.failures import ABOUT_FILE, KIND, FailureKind
+from mlc_dagster.assets.posted_fusion_invoices import IN_THE_FOLDER
+from mlc_dagster.assets.stampli_invoice_files import DIFFERING
 from mlc_dagster.automation.jobs import INBOUND_JOB
 from mlc_dagster.automation.outcome import RunFailure, WindowResult
 from mlc_dagster.ledger.windows import GenerationKind
@@ -28,10 +30,7 @@ def window_result(
     posted = said.get("posted_fusion_invoices", {})
     outcome = posted.get("outcome")
     numbers = {name: value.value for name, value in posted.items() if isinstance(value, dg.IntMetadataValue)}
-    files = said.get("stampli_invoice_files", {}).get("differences")
-    differences = list(_differences(posted.get(_DIFFERENCES)))
-    if isinstance(files, dg.IntMetadataValue) and files.value:
-        differences.append(f"{files.value} invoices read from the archived files differ from the ledger")
+    differing = _texts(said.get("stampli_invoice_files", {}).get(DIFFERING))
     busy = any(failure.kind is FailureKind.BUSY for failure in failures)
     return WindowResult(
         window=key,
@@ -41,9 +40,14 @@ def window_result(
         success=result.success,
         outcome=str(outcome.value) if outcome is not None else "busy" if busy else "failed",
         numbers={name: value for name, value in numbers.items() if value is not None},
-        differences=tuple(differences),
+        differences=(*_differences(posted.get(_DIFFERENCES)), *differing),
         checks={check.check_name: check.passed for check in result.get_asset_check_evaluations()},
+        in_the_folder=_texts(posted.get(IN_THE_FOLDER)),
     )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value.data)) if isinstance(value, dg.JsonMetadataValue) and value.data else ()
 
 
 def _differences(value: object) -> Iterator[str]:

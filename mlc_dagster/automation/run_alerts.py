@@ -42,9 +42,10 @@ def tell_failures(
         tags: the run's.
     """
     from mlc_dagster.alerts.messages import run_failed
-    from mlc_dagster.exports.telling import Trouble, is_news, send
-    from mlc_dagster.ledger.tellings import cause_of
+    from mlc_dagster.alerts.telling import Trouble, is_news, send
+    from mlc_dagster.ledger.tellings import Tellings, cause_of
 
+    told = None if ledger is None else Tellings(ledger)
     about: list[Trouble] = []
     named: list[str] = []
     for failure in worth_telling(failures):
@@ -52,9 +53,9 @@ def tell_failures(
         remote = failure.kind is FailureKind.REMOTE
         cause = failure.error or cause_of(failure.text) if remote else failure.text[:2000]
         trouble = Trouble(f"run:{job}/{failure.step}", cause)
-        if trouble not in about and is_news(ledger, alerts, trouble):
+        if trouble not in about and is_news(told, alerts, trouble):
             about.append(trouble)
             named.append(f"{failure.step}: {failure.text}")
     if not about:
         return []
-    return send(ledger, alerts, about, run_failed(job=job, run_id=run_id, tags=tags or {}, failures=named))
+    return send(told, alerts, about, run_failed(job=job, run_id=run_id, tags=tags or {}, failures=named))

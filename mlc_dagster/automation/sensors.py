@@ -15,9 +15,9 @@ from mlc_dagster.automation.dead_runs import fail_dead_runs
 from mlc_dagster.automation.export_sensor import build_export_sensor
 from mlc_dagster.automation.failure_sensor import build_failure_sensor
 from mlc_dagster.automation.jobs import INBOUND_JOB, STATUS_JOB
-from mlc_dagster.automation.overdue_alerts import tell_overdue
+from mlc_dagster.automation.polling import Polling
 from mlc_dagster.automation.tick_errors import masking_errors
-from mlc_dagster.automation.windows import empty_events, ready, run_request
+from mlc_dagster.automation.windows import ready, run_request
 from mlc_dagster.partitions import inbound_windows
 from mlc_dagster.resources import InboundResource, SandboxDown, Wiring
 from mlc_dagster.settings import Settings
@@ -66,31 +66,33 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
         context: dg.SensorEvaluationContext, inbound: InboundResource
     ) -> dg.SensorResult | dg.SkipReason:
         from mlc_dagster.sftp.errors import SftpError
-        from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact, poll_folder
+        from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact
 
         began = time.monotonic()
+
+        def left() -> float:
+            return TICK_BUDGET - (time.monotonic() - began)
+
         fail_dead_runs(context.instance)
-        left = TICK_BUDGET - (time.monotonic() - began)
-        if left < LEAST_FOR_SFTP:
+        if left() < LEAST_FOR_SFTP:
             return dg.SkipReason("no time left in this tick for the SFTP server; the next one polls")
         try:
-            wired = inbound.connect(sftp_deadline=left)
-            poll = poll_folder(wired.ledger, wired.open_session, wired.stampli, wired.settings.poll, wired.profile)
+            wired = inbound.connect(sftp_deadline=left())
+            polling = Polling(wired, inbound.wiring.secrets.resolve, windows, time_left=left)
+            looked = polling.look()
         except (BeforeGoLive, FirstContact, SandboxDown) as reason:
             return dg.SkipReason(str(reason))
         except SftpError as error:
             if not error.transient:
                 raise
             return dg.SkipReason(f"{error}; the next poll tries again")
-        for text in (*poll.newly_refused, *(each.text for each in poll.newly_overdue)):
+        for text in (*looked.news, *looked.unsent):
             context.log.warning("%s", text)
-        if poll.overdue and wired.settings.alerts.to:
-            from mlc_dagster.alerts.sending import WITHIN, Alerts
-
-            left = max(1.0, TICK_BUDGET - (time.monotonic() - began))
-            alerts = Alerts(wired.settings.alerts, inbound.wiring.secrets.resolve, within=min(left, WITHIN))
-            for fault in tell_overdue(wired.ledger, alerts, poll.overdue):
-                context.log.warning("an alert could not be sent: %s", fault)
+        if left() >= LEAST_FOR_SFTP:
+            away = polling.put_away(connect=lambda: inbound.connect(sftp_deadline=left()))
+            for text in (*away.retried.told, *away.newly_stuck, *away.unsent):
+                context.log.warning("%s", text)
+        poll = looked.poll
         there, not_there = ready(windows, poll.runs)
         for run in not_there:
             context.log.warning(
@@ -101,7 +103,7 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
             waiting += f"; {poll.refused[0]}" + (f", and {len(poll.refused) - 1} more" if len(poll.refused) > 1 else "")
         return dg.SensorResult(
             run_requests=[run_request(run) for run in there],
-            asset_events=list(empty_events(windows, poll.empty_windows)),
+            asset_events=list(looked.marks),
             skip_reason=None if there else f"nothing to run: {waiting}",
         )
 

@@ -2,11 +2,17 @@
 
 # ruff: noqa: PLC0415 - the domain is imported by the run that uses it.
 
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from mlc_dagster.assets.metadata import table
 from mlc_dagster.checks.scope import verdict, window_of
 from mlc_dagster.resources import InboundResource
+
+if TYPE_CHECKING:
+    from mlc_dagster.ledger.controls import FileControl
 
 DESCRIPTION = """
 Per file: rows = rows in invoices + rows quarantined, and what the reader counted and added up (invoices, rows, amount
@@ -42,15 +48,16 @@ def control_totals_match(context: dg.AssetCheckExecutionContext, inbound: Inboun
             "rows_in_invoices": sum(control.rows_in_invoices for control in controls),
             "rows_quarantined": sum(control.rows_quarantined for control in controls),
             "invoices": sum(control.invoices for control in controls),
-            "table_of_files": table(
-                COLUMNS,
-                (
-                    (
-                        f"{control.path} v{control.version}", control.rows, control.rows_in_invoices,
-                        control.rows_quarantined, control.invoices, "; ".join(control.faults),
-                    )
-                    for control in ordered
-                ),
-            ),
+            "table_of_files": table(COLUMNS, _rows(ordered)),
         },
     )  # fmt: skip
+
+
+def _rows(controls: "Iterable[FileControl]") -> "Iterator[tuple[str | int, ...]]":
+    """Each file, and under a manifest the files of its delivery, whose rows are among its own."""
+    for control in controls:
+        counts = (control.rows, control.rows_in_invoices, control.rows_quarantined, control.invoices)
+        yield (f"{control.path} v{control.version}", *counts, "; ".join(control.faults))
+        for part in control.parts:
+            counts = (part.rows, part.rows_in_invoices, part.rows_quarantined, 0)
+            yield (f"{part.path} v{part.version}", *counts, "")

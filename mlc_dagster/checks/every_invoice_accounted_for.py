@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """
 occurrences received = created + already in Fusion + duplicate + superseded + stale + parked + rejected + unknown
 
-The left side is what the reader counted beside each file, the right side what the ledger's rows say.
+The left side is what the reader counted beside each file, the right side what the ledger's rows say. A file of the
+window that nobody has read, and that no run is going to read, has no side yet: it is named.
 """
 
 
@@ -28,18 +29,21 @@ def every_invoice_accounted_for(
 ) -> dg.AssetCheckResult:
     """The one equation, over the window's files."""
     from mlc_dagster.ledger.equation import BUCKETS, equation
+    from mlc_dagster.ledger.retries import stranded_files
     from mlc_dagster.stampli.feed import FEED
     from mlc_dagster.stampli.steps import amounts
 
     with inbound.ledger.open().reading() as reading:
         found = equation(reading, FEED, window_of(context))
-    faults = found.faults
+        stranded = stranded_files(reading, FEED, window_of(context))
+    faults = [*found.faults, *(f"{row['path']} is {row['state']}, and no run reads it" for row in stranded)]
     return dg.AssetCheckResult(
         passed=not faults,
         description=verdict(faults),
         metadata={
             "received": found.received.count,
             **{name: found.count(name) for name in BUCKETS},
+            "unread_files": len(stranded),
             "unpriced": sum(tally.unpriced for tally in found.buckets.values()),
             **money("received_amount", amounts(found.received.minor)),
             "table_of_balance": table(BALANCE, _balance(found)),

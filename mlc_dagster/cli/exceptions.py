@@ -14,7 +14,7 @@ _ALL = 1_000_000_000
 
 
 def exceptions(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Parked, unknown, differing, missing and voided invoices, rows set aside, appearances that wait, refused files."""
+    """Parked, unknown, differing, missing and voided invoices, rows set aside, versions that wait, files not read."""
     with open_workplace(ctx, config).ledger() as ledger, ledger.reading() as reading:
         found = list(collect(reading))
         now = reading.now
@@ -87,7 +87,8 @@ def _invoices(reading: Transaction) -> Iterator[dict[str, Any]]:
 
     for row in list_invoices(reading, states=list(S), limit=_ALL):
         state = S(row["state"])
-        differs = state in (S.CREATED, S.ALREADY_IN_FUSION) and bool(row["differences"])
+        # Of one that is gone: from what people entered in its place.
+        differs = state in (S.CREATED, S.ALREADY_IN_FUSION, S.MISSING_IN_FUSION) and bool(row["differences"])
         if not differs and state not in (S.PARKED, S.UNKNOWN, S.MISSING_IN_FUSION, S.VOIDED_IN_FUSION):
             continue
         code = row["reason"] or {S.UNKNOWN: "SUBMIT_UNKNOWN", S.CREATED: "READ_BACK_DIFFERS"}.get(state, str(state))
@@ -162,7 +163,19 @@ def _rows(reading: Transaction) -> Iterator[dict[str, Any]]:
 
 def _files(reading: Transaction) -> Iterator[dict[str, Any]]:
     from mlc_dagster.ledger.files import FileState, list_files
+    from mlc_dagster.ledger.retries import stranded_files
+    from mlc_dagster.stampli.feed import FEED
 
+    for row in stranded_files(reading, FEED):
+        yield _entry(
+            kind="file",
+            what=file_name(row["path"]),
+            state=row["state"],
+            reason=None,
+            since=row["received_at"] or row["assigned_at"],
+            file=file_name(row["path"]),
+            to_do="Nobody has read it, and no run is going to: the next poll asks for one. See that there is a poll.",
+        )
     for row in reversed(list_files(reading, states=[FileState.REJECTED], limit=_ALL)):
         code, _, text = (row["reason"] or "").partition(": ")
         yield _entry(

@@ -8,7 +8,7 @@ from mlc_dagster.cli.approval import ByOption, ReasonOption, one_person
 from mlc_dagster.cli.context import ConfigOption, JsonOption, Workplace, open_workplace, operator
 from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.cli.output import add_rows, console, file_name, print_json, state_text, table, totals_text, when
-from mlc_dagster.ledger.database import Ledger, Row, Transaction
+from mlc_dagster.ledger.database import Ledger, Row
 
 if TYPE_CHECKING:
     from mlc_dagster.ledger.approval import Decision
@@ -29,6 +29,7 @@ def list_files(
     """Files that were accepted, newest first, and those that still wait with the reason why."""
     from mlc_dagster.ledger import files as ledger_files
     from mlc_dagster.ledger.files import FileState
+    from mlc_dagster.ledger.outcomes import file_outcomes
     from mlc_dagster.ledger.retention import erasures
     from mlc_dagster.ledger.retention import told as erasure_text
     from mlc_dagster.ledger.retention_items import Kind
@@ -38,7 +39,7 @@ def list_files(
     with open_workplace(ctx, config).ledger() as ledger, ledger.reading() as reading:
         accepted = ledger_files.list_files(reading, states=states, limit=limit)
         waiting = [] if states else ledger_files.list_sightings(reading, FEED)
-        invoices = outcomes_by_file(reading, [row["id"] for row in accepted])
+        buckets = {each.key: each.buckets for each in file_outcomes(reading, accepted)}
         erased = {
             int(item): erasure_text(row)
             for item, row in erasures(reading, Kind.SOURCE_FILE, [row["id"] for row in accepted]).items()
@@ -59,7 +60,7 @@ def list_files(
             _window(row),
             row["invoices"] if row["invoices"] is not None else "",
             totals_text(_amounts(row)),
-            ", ".join(f"{count} {outcome}" for outcome, count in sorted(invoices.get(row["id"], {}).items())),
+            ", ".join(f"{count} {bucket.replace('_', ' ')}" for bucket, count in sorted(buckets[row["id"]].items())),
             "; ".join(text for text in (row["reason"], erased.get(row["id"])) if text),
         )
         for row in accepted
@@ -167,27 +168,6 @@ def _amounts(row: Row) -> dict[str, Any]:
     from mlc_dagster.stampli.steps import amounts
 
     return amounts(row["amounts_minor"] or {})
-
-
-def outcomes_by_file(reading: Transaction, file_ids: list[int]) -> dict[int, dict[str, int]]:
-    """What became of the invoices of each file: an appearance's own outcome, or its invoice's state."""
-    import sqlalchemy as sa
-
-    from mlc_dagster.ledger.schema import invoice, invoice_occurrence
-
-    became: dict[int, dict[str, int]] = {}
-    statement = (
-        sa.select(invoice_occurrence.c.file_id, invoice_occurrence.c.outcome, invoice.c.state, sa.func.count())
-        .join(invoice, invoice.c.id == invoice_occurrence.c.invoice_pk)
-        .group_by(invoice_occurrence.c.file_id, invoice_occurrence.c.outcome, invoice.c.state)
-    )
-    for start in range(0, len(file_ids), 400):
-        part = statement.where(invoice_occurrence.c.file_id.in_(file_ids[start : start + 400]))
-        for file_id, outcome, state, count in reading.connection.execute(part):
-            name = state if outcome == "CURRENT" else outcome
-            of_file = became.setdefault(file_id, {})
-            of_file[name] = of_file.get(name, 0) + count
-    return became
 
 
 def _document(row: Row) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mlc_dagster.ledger.retention import told as erasure_text
 from mlc_dagster.ledger.retention_items import Kind
 from mlc_dagster.ledger.schema import fusion_observation
 from mlc_dagster.ledger.windows import window_key
-from mlc_dagster.stampli.reading import amount_of
+from mlc_dagster.money import amount_of
 from mlc_dagster.stampli.reasons import Problem, UnknownReason, reason
 from mlc_dagster.visible import visible
 

@@ -115,15 +115,35 @@ def release(
 @app.command("retry")
 def retry(
     ctx: typer.Context,
-    invoice: InvoiceArgument,
+    invoice: Annotated[str | None, typer.Argument(help="ID, number or Stampli's id.")] = None,
+    parked_for: Annotated[
+        str | None,
+        typer.Option("--parked-for", help="All parked for this, in full, such as FUSION_REJECTED(AP-810101)."),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; it goes on record.")] = RETRY_REASON,
     config: ConfigOption = None,
 ) -> None:
-    """Have a parked invoice judged again by the next poll, because its cause is believed to be gone."""
-    from mlc_dagster.ledger.releases import NotParked, judge_again
+    """Have a parked invoice judged again by the next poll, because its cause is believed to be gone.
+
+    With --parked-for all invoices that are parked for the same, as by a role that was taken away.
+    """
+    from mlc_dagster.ledger.releases import NotParked, judge_again, judge_all_again
 
     # Nothing is decided here, the same checks judge: who runs the command is enough.
     decision = one_person(operator(), reason)
+    if (invoice is None) == (parked_for is None):
+        raise CommandError("mlc invoices retry: name one invoice, or --parked-for a reason; nothing was changed")
+    if parked_for is not None:
+        with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
+            count = judge_all_again(transaction, parked_for, by=decision.by, reason=decision.reason)
+        if not count:
+            raise CommandError(
+                f"--parked-for {parked_for}: no invoice is parked for this and not judged again already; "
+                "`mlc exceptions` shows the reasons in full"
+            )
+        typer.echo(f"{count} invoices parked for {parked_for}: the next poll takes them up again.")
+        return
+    assert invoice is not None  # noqa: S101 - one of the two is given
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
         row = find_one(transaction, invoice)
         try:
@@ -291,7 +311,7 @@ def fusion_statuses(row: Mapping[str, Any]) -> str:
 def summary(row: Row) -> dict[str, Any]:
     """An invoice of a listing as JSON shows it."""
     from mlc_dagster.ledger.windows import window_key
-    from mlc_dagster.stampli.reading import amount_of
+    from mlc_dagster.money import amount_of
 
     names = (
         "id",

@@ -96,7 +96,7 @@ def money(amount: Decimal, currency: str) -> str:
 
 def minor_money(minor: int | None, currency: str | None, text: str | None = None) -> str:
     """An amount of the ledger with its currency; the text that was read where it could not be understood."""
-    from mlc_dagster.stampli.reading import amount_of
+    from mlc_dagster.money import amount_of
 
     if minor is not None and currency is not None:
         return money(amount_of(minor, currency), currency)

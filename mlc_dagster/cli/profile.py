@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlc_dagster.cli.context import JsonOption
+from mlc_dagster.cli.context import ConfigOption, JsonOption, config_path, open_workplace
 from mlc_dagster.cli.errors import CommandError, Exit
 from mlc_dagster.cli.output import add_rows, console, money, print_json, table, totals_text, when
 from mlc_dagster.visible import visible
 
 if TYPE_CHECKING:
+    from mlc_dagster.settings import StampliSettings
     from mlc_dagster.stampli.model import Invoice
     from mlc_dagster.stampli.profile import Profile
     from mlc_dagster.stampli.profile_check import Deviation, Examined, Fit
@@ -63,18 +64,24 @@ def show(name: Annotated[str, typer.Argument(help="Name of a profile of the prod
 
 @app.command("check")
 def check(
+    ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="An export; of a delivery its manifest, with its files beside it.")],
     profile: Annotated[
         str | None,
-        typer.Option("--profile", help="Name of one of the product's, or a YAML file; else the one that fits best."),
+        typer.Option(
+            "--profile",
+            help="Name of one of the product's, or a YAML file; else that of mlc.yaml; else the one that fits best.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Deviations told one by one.")] = 200,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a file is, what a profile makes of its values, and every place where it deviates. Nothing is stored.
 
-    Needs no mlc.yaml: told is what no company's settings would accept. A number used twice and lines that do not add
-    up are deviations; what Fusion knows (suppliers, accounts, periods) is judged when the file is read.
+    With an mlc.yaml its profile is taken, and each invoice judged under its own company's settings. Needs none: then
+    told is what no company's settings would accept. A number used twice and lines that do not add up are deviations;
+    what crosswalks and Fusion know (suppliers, accounts, periods) is judged when the file is read.
 
     Ends with 0 when the file is as the profile says, with 1 when it deviates or fits no profile.
     """
@@ -82,23 +89,39 @@ def check(
     from mlc_dagster.stampli.profile_check import examine, fits
     from mlc_dagster.stampli.sniffing import sniff
 
+    stampli = _configured(ctx, config)
+    named = profile or (stampli and stampli.profile)
     try:
-        candidates = [load_profile(profile)] if profile else [load_profile(name) for name in shipped_profiles()]
+        candidates = [load_profile(named)] if named else [load_profile(name) for name in shipped_profiles()]
     except ProfileError as error:
         raise CommandError(str(error)) from None
     try:
         seen = sniff(file)
         ranked = fits(file, candidates)
-        chosen = ranked[0].profile if profile or ranked[0].refusal is None else None
-        examined = examine(file, chosen, limit=limit) if chosen is not None else None
+        chosen = ranked[0].profile if named or ranked[0].refusal is None else None
+        companies = stampli and stampli.companies
+        examined = examine(file, chosen, limit=limit, companies=companies) if chosen is not None else None
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror or error}") from None
     if as_json:
         print_json(_document(file, seen, ranked, chosen, examined))
     else:
-        _print(file, seen, ranked, chosen, examined)
+        _print(file, seen, ranked, chosen, examined, configured=stampli is not None)
     if examined is None or examined.deviations:
         raise typer.Exit(Exit.ATTENTION)
+
+
+def _configured(ctx: typer.Context, config: Path | None) -> "StampliSettings | None":
+    """``stampli:`` of mlc.yaml, with its profile found; None where there is none, unless one was named."""
+    from mlc_dagster.stampli.wiring import profile_name
+
+    try:
+        config_path(ctx, config)
+    except CommandError:
+        return None
+    settings = open_workplace(ctx, config).settings
+    stampli = settings.stampli
+    return stampli and stampli.model_copy(update={"profile": profile_name(settings, stampli.profile)})
 
 
 def _facts(seen: "Sniffed") -> list[tuple[str, str]]:
@@ -122,7 +145,13 @@ def _facts(seen: "Sniffed") -> list[tuple[str, str]]:
 
 
 def _print(
-    file: Path, seen: "Sniffed", ranked: Sequence["Fit"], chosen: "Profile | None", examined: "Examined | None"
+    file: Path,
+    seen: "Sniffed",
+    ranked: Sequence["Fit"],
+    chosen: "Profile | None",
+    examined: "Examined | None",
+    *,
+    configured: bool,
 ) -> None:
     typer.echo(visible(file.name))
     console().print(add_rows(table("", ""), _facts(seen)))
@@ -136,7 +165,7 @@ def _print(
     typer.echo(
         f"{examined.rows} rows: {examined.lines} in {examined.invoices} invoices, {examined.set_aside} set aside."
     )
-    _print_values(examined)
+    _print_values(examined, "their company cannot take" if configured else "no company could take")
     for warning in examined.warnings:
         typer.echo(visible(f"note: {warning}"))
     for remark in examined.remarks:
@@ -144,7 +173,8 @@ def _print(
     if examined.remarked > len(examined.remarks):
         typer.echo(f"note: and {examined.remarked - len(examined.remarks)} more that park nothing")
     if not examined.deviations:
-        typer.echo("No deviations. What depends on a company's settings or on Fusion is judged when the file is read.")
+        rest = "crosswalks" if configured else "a company's settings"
+        typer.echo(f"No deviations. What depends on {rest} or on Fusion is judged when the file is read.")
         return
     made = table("Place", "Reason", "What", title="Deviations")
     console().print(add_rows(made, [(each.place, each.reason, each.text) for each in examined.deviations]))
@@ -154,12 +184,12 @@ def _print(
         typer.echo(f"and {examined.not_told} more of them; --limit shows them")
 
 
-def _print_values(examined: "Examined") -> None:
+def _print_values(examined: "Examined", not_taken: str) -> None:
     values = examined.values
     readable = examined.invoices - examined.unbuilt
     typer.echo(
         f"{readable} invoices can be read{': ' if values.totals else ''}{totals_text(values.totals)}"
-        + (f"; {examined.deviating} of them no company could take as they are" if examined.deviating else "")
+        + (f"; {examined.deviating} of them {not_taken} as they are" if examined.deviating else "")
     )
     if values.first_date is None:
         return

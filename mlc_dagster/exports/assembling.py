@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.exports import companions
 from mlc_dagster.exports.naming import FileNameUnusable, NameParts, file_name
 from mlc_dagster.exports.outbound import Feed, Outbound
@@ -21,8 +22,10 @@ from mlc_dagster.ledger.known_versions import file_named
 from mlc_dagster.ledger.versions import NewFile
 
 
-class PartnerMissing(Exception):
+class PartnerMissing(Expected):
     """The layout needs control numbers, and the feed does not say whose."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, feed: str, layout: str) -> None:
         self.feed = feed

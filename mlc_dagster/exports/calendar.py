@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pydantic
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.exports.cron import Cron, parse_cron
 from mlc_dagster.exports.layouts.errors import LayoutError
 from mlc_dagster.exports.layouts.yaml_text import YamlText
@@ -27,8 +28,10 @@ _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
-class CalendarError(ValueError):
+class CalendarError(Expected, ValueError):
     """A calendar that cannot be used. ``problems`` holds one line per fault: key, value, what to do."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, source_file: str, problems: Sequence[str]) -> None:
         self.source_file = source_file

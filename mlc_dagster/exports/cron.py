@@ -9,14 +9,18 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mlc_dagster.expected import Expected, FailureKind
+
 _PART = re.compile(r"(\*|[a-z0-9]+)(?:-([a-z0-9]+))?(?:/([0-9]+))?")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS_IN = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
-class CronError(ValueError):
+class CronError(Expected, ValueError):
     """Not a cron expression of five fields; the text names the field, the value and what is valid."""
+
+    kind = FailureKind.CONFIGURATION
 
 
 @dataclass(frozen=True, slots=True)

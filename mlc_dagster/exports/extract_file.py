@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import msgspec
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.fusion.records import (
     Content,
     Invoice,
@@ -29,8 +30,10 @@ from mlc_dagster.fusion.records import (
 from mlc_dagster.ledger.archive import HashingFile, file_sha256
 
 
-class ExtractDamaged(Exception):
+class ExtractDamaged(Expected):
     """A line of an extract is not what was written."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, path: Path, line: int, text: str) -> None:
         self.path = path

@@ -5,11 +5,14 @@
 
 from typing import ClassVar
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.sftp import SftpError
 
 
-class LeaseLost(Exception):
+class LeaseLost(Expected):
     """This run no longer holds the feed, so it neither sends nor records anything more."""
+
+    kind = FailureKind.BUSY
 
     transient: ClassVar[bool] = True
 
@@ -62,8 +65,10 @@ class RenameRefused(SftpError):
         )
 
 
-class OutcomeUnknown(Exception):
+class OutcomeUnknown(Expected):
     """A file that may be with the partner, whole or in part. Its feed waits until a person has settled it."""
+
+    kind = FailureKind.REMOTE
 
     transient: ClassVar[bool] = False
 
@@ -79,8 +84,10 @@ class DeliveryStopped(Exception):
         super().__init__(f"feed {feed}, file {file}: {cause}")
 
 
-class ResendRefused(Exception):
+class ResendRefused(Expected):
     """The file cannot be sent again; nothing was sent."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, file_id: int, name: str, text: str) -> None:
         self.file_id = file_id

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlc_dagster.expected import Expected, FailureKind
+
 LONGEST = 64
 """Characters; what old SFTP servers and their batch jobs take."""
 
@@ -19,8 +21,10 @@ _DEFAULT_TIME = "%Y%m%dT%H%M%SZ"
 _HASH_CHARACTERS = 6
 
 
-class FileNameUnusable(Exception):
+class FileNameUnusable(Expected):
     """A template does not give a name that every server takes."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, template: str, text: str) -> None:
         self.template = template

@@ -15,18 +15,19 @@ from enum import StrEnum
 from typing import TypeVar
 
 from mlc_dagster.alerts import messages
+from mlc_dagster.alerts.telling import Trouble, is_news, send
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.exports.extract_file import ExtractWriter
 from mlc_dagster.exports.extraction import Extraction
 from mlc_dagster.exports.holding import hold_feed
 from mlc_dagster.exports.outbound import Outbound
 from mlc_dagster.exports.rest import rest_extraction
-from mlc_dagster.exports.telling import Trouble, is_news, send
 from mlc_dagster.fusion.client import Exchange, FusionClient
 from mlc_dagster.fusion.documents import Unreadable
 from mlc_dagster.fusion.records import Read, canonical, digest
 from mlc_dagster.ledger import extracts, unreadable
 from mlc_dagster.ledger.feeds import FeedBusy
-from mlc_dagster.ledger.tellings import cause_of
+from mlc_dagster.ledger.tellings import Tellings, cause_of
 from mlc_dagster.ledger.windows import pin_pod, window_key
 
 T = TypeVar("T")
@@ -41,8 +42,10 @@ class ExtractKind(StrEnum):
     SWEEP = "SWEEP"
 
 
-class WindowNotOver(Exception):
+class WindowNotOver(Expected):
     """The window is not over by Fusion's clock; nothing was read."""
+
+    kind = FailureKind.BUSY
 
     def __init__(self, source: str, until: dt.datetime, fusion_now: dt.datetime, lag: float) -> None:
         self.source = source
@@ -144,11 +147,12 @@ def read_source(
 def _tell(outbound: Outbound, source: str, found: Mapping[int, str]) -> list[str]:
     """One alert for all documents that nobody knows of; what could not be sent."""
     troubles = {key: Trouble(f"document:{source}/{key}", cause_of(text)) for key, text in sorted(found.items())}
-    news = {key: each for key, each in troubles.items() if is_news(outbound.ledger, outbound.alerts, each)}
+    told = Tellings(outbound.ledger)
+    news = {key: each for key, each in troubles.items() if is_news(told, outbound.alerts, each)}
     if not news:
         return []
     message = messages.documents_unreadable(source, [(key, found[key]) for key in news])
-    return send(outbound.ledger, outbound.alerts, list(news.values()), message)
+    return send(told, outbound.alerts, list(news.values()), message)
 
 
 def fusion_now(outbound: Outbound) -> dt.datetime:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.exports.extract_file import StoredRead, find_stored, iter_stored
 from mlc_dagster.exports.outbound import Outbound
 from mlc_dagster.exports.recognition import KEPT_SOURCES, standing_of
@@ -23,8 +24,10 @@ from mlc_dagster.ledger.versions import NewVersion
 _AT_ONCE = 4000
 
 
-class ProjectionChanged(Exception):
+class ProjectionChanged(Expected):
     """The feed's hashes were taken over attributes that records no longer have; nothing was built."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, feed: str, source: str, gone: Collection[str]) -> None:
         self.feed = feed

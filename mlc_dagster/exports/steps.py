@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlc_dagster.alerts import messages
+from mlc_dagster.alerts.telling import Trouble, is_news, send
 from mlc_dagster.exports.acknowledging import AckResult, read_acknowledgements
 from mlc_dagster.exports.building import Built, build_files
 from mlc_dagster.exports.delivery import Delivered, DeliveryStopped, Outcome, deliver_pending
 from mlc_dagster.exports.guarding import guard_feed
 from mlc_dagster.exports.holding import hold_feed
 from mlc_dagster.exports.outbound import Outbound
-from mlc_dagster.exports.telling import Trouble, is_news, send
 from mlc_dagster.ledger import exported, extracts, feeds
 from mlc_dagster.ledger.database import LedgerError, Row
 from mlc_dagster.ledger.exported import OPEN_STATES
-from mlc_dagster.ledger.tellings import cause_of
+from mlc_dagster.ledger.tellings import Tellings, cause_of
 from mlc_dagster.settings import AcknowledgementSettings
 from mlc_dagster.sftp.errors import SftpError
 
@@ -123,11 +123,12 @@ def _refuse_behind(outbound: Outbound, name: str, until: dt.datetime) -> None:
 def _tell(outbound: Outbound, report: FeedReport) -> list[str]:
     """Everything that a person should hear of; what could not be sent. A file that waits is told once per cause."""
     failures: list[str] = []
+    told = Tellings(outbound.ledger)
     for file in report.delivered:
         if file.alert:
             trouble = Trouble(f"export:{file.file_id}", f"{file.outcome} {_cause(file)}")
-            if is_news(outbound.ledger, outbound.alerts, trouble):
-                failures += send(outbound.ledger, outbound.alerts, [trouble], messages.file_message(report.feed, file))
+            if is_news(told, outbound.alerts, trouble):
+                failures += send(told, outbound.alerts, [trouble], messages.file_message(report.feed, file))
     # The rest is about what is new in this run, and new but once.
     for title, body in messages.feed_messages(replace(report, delivered=[])):
         failures += outbound.alerts.send(title, body)

@@ -19,6 +19,7 @@ import msgspec
 from mlc_dagster.fusion.answers import Answer
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import BusinessRefusal, FusionError, ResponseInvalid
+from mlc_dagster.fusion.halves import blotted
 from mlc_dagster.fusion.lookup import together
 from mlc_dagster.fusion.paging import collection_params
 from mlc_dagster.fusion.q import all_of
@@ -148,8 +149,8 @@ async def keyset_pages(
         links: link relations to ask for (``self``); without, ``onlyData``.
         limit: rows per page, ``page_size`` when absent.
         ranges: ranges read at once, MAX_RANGES at most by default; no more pages than that wait for the caller.
-        unreadable: told id and fault of a row that is not of ``row_type``; the others of its page come. Without it
-            such a row is an error.
+        unreadable: told id and fault of a row that is not of ``row_type``, or has text that cannot be kept; the others
+            of its page come. Without it such a row is an error.
 
     Raises:
         ResponseInvalid: an answer that is not a page of such rows, or rows that were not asked for.
@@ -290,10 +291,16 @@ class _Keyset(Generic[RowT]):
 
     def _row_by_row(self, answer: Answer) -> CountedPage[RowT | _Unreadable] | None:
         """A page with some rows that are none; None where not even those have an id."""
+        half = ""
         try:
             page = _RAW_PAGE.decode(answer.content)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
+            # The decoder takes half of a surrogate pair, anywhere, for broken JSON.
+            half = ", or half of a surrogate pair, which stands for no character"
+            try:
+                page = _RAW_PAGE.decode(blotted(answer.content))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return None
         rows: list[RowT | _Unreadable] = []
         for raw in page.items or []:
             try:
@@ -302,7 +309,7 @@ class _Keyset(Generic[RowT]):
                 number = _id_in(raw, self._key)
                 if number is None:
                     return None
-                rows.append(_Unreadable(number, f"GET {self._path}: {error}"))
+                rows.append(_Unreadable(number, f"GET {self._path}: {error}{half}"))
         return CountedPage(rows, page.count, page.has_more, page.limit, page.total_results)
 
     def _readable(self, rows: list[RowT | _Unreadable]) -> list[RowT]:

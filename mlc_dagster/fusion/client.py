@@ -163,13 +163,14 @@ class FusionClient:
         *,
         content_type: str = "application/json",
         accept: str = ITEM_TYPE,
+        granted: Callable[[], None] | None = None,
         before_first_byte: Callable[[], None] | None = None,
     ) -> Answer:
         """POSTs ``body`` once and returns the complete 2xx answer.
 
-        ``before_first_byte`` is called directly before the body leaves, again if a refused token makes it leave a
-        second time; what it raises reaches the caller unchanged and nothing is sent. A cancelled write may have
-        been received.
+        ``granted`` is called when the request has its slot, before a token is asked for or a connection opened;
+        ``before_first_byte`` directly before the body leaves, again if a refused token makes it leave a second time.
+        What they raise reaches the caller unchanged and nothing is sent. A cancelled write may have been received.
 
         Raises:
             NotSent, RemoteDown (no token), NotAuthorised, AccessRefused, Refused, BusinessRefusal: Fusion did not act.
@@ -179,7 +180,7 @@ class FusionClient:
         headers = self._headers(f"{accept}, application/json, {ERROR_TYPE}") | {"Content-Type": content_type}
         try:
             answer = await self._exchange(
-                "POST", self._target(path), headers, body=body, before_first_byte=before_first_byte
+                "POST", self._target(path), headers, body=body, granted=granted, before_first_byte=before_first_byte
             )
         except TransportFailure as failure:
             if failure.body_started:
@@ -232,6 +233,7 @@ class FusionClient:
         *,
         attempt: int = 1,
         body: bytes | None = None,
+        granted: Callable[[], None] | None = None,
         before_first_byte: Callable[[], None] | None = None,
     ) -> Answer:
         async def send(authorization: str) -> Answer:
@@ -247,6 +249,8 @@ class FusionClient:
             )
 
         async with self.limiter.slot() as slot:
+            if granted is not None:
+                granted()
             try:
                 answer = await self._login.signed(send)
             except TransportFailure:

@@ -7,6 +7,8 @@ Every request ends in a value or in one of these; nothing of httpx or aiohttp re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from mlc_dagster.expected import Expected, FailureKind
+
 
 class ErrorDetail(NamedTuple):
     """One entry of an error answer. ``code`` is the product code (``AP-810776``, ``JBO-27024``) where one was found."""
@@ -16,8 +18,10 @@ class ErrorDetail(NamedTuple):
     text: str
 
 
-class FusionError(Exception):
+class FusionError(Expected):
     """Base of everything this connector raises. ``where`` names the request, such as ``POST invoices``."""
+
+    kind = FailureKind.REMOTE
 
     def __init__(self, text: str, *, where: str = "") -> None:
         self.where = where

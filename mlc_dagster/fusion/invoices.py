@@ -15,6 +15,7 @@ import msgspec
 from mlc_dagster.fusion.answers import Answer
 from mlc_dagster.fusion.client import ACTION_RESULT_TYPE, ACTION_TYPE, FusionClient, path_below_root
 from mlc_dagster.fusion.errors import NotPlain, OutcomeUnknown, ResponseInvalid
+from mlc_dagster.fusion.halves import may_be
 from mlc_dagster.fusion.invoice_rows import HEADER_FIELDS, InvoiceRecord, InvoiceRow, LineRecord, LineRow
 from mlc_dagster.fusion.lookup import all_rows, rows_by_key, together
 from mlc_dagster.fusion.paging import collection_params
@@ -101,7 +102,11 @@ async def find_by_supplier(
     rows = await _headers(client, q)
     found = _found([rows], control, wanted=None)
     return found._replace(
-        rows=[row for row in found.rows if row.supplier_number == supplier_number and row.invoice_date == invoice_date]
+        rows=[
+            row
+            for row in found.rows
+            if may_be(row.supplier_number or "", supplier_number) and row.invoice_date == invoice_date
+        ]
     )
 
 
@@ -134,7 +139,7 @@ async def find_by_group(client: FusionClient, invoice_group: str, control: Contr
     if control is not None:
         q = f"({q}) or {equals('InvoiceNumber', control.number)}"
     found = _found([await _headers(client, q)], control, wanted=None)
-    return found._replace(rows=[row for row in found.rows if row.invoice_group == invoice_group])
+    return found._replace(rows=[row for row in found.rows if may_be(row.invoice_group or "", invoice_group)])
 
 
 async def created_since(client: FusionClient, group_prefix: str, invoice_id: int) -> list[InvoiceRecord]:
@@ -165,13 +170,19 @@ async def any_invoice(client: FusionClient, business_unit: str) -> InvoiceRecord
     return None
 
 
-async def create(client: FusionClient, body: bytes, *, before_first_byte: Callable[[], None]) -> InvoiceRecord:
+async def create(
+    client: FusionClient,
+    body: bytes,
+    *,
+    granted: Callable[[], None] | None = None,
+    before_first_byte: Callable[[], None],
+) -> InvoiceRecord:
     """Creates one invoice from a JSON body; the record has what the answer had, derived attributes often empty.
 
-    ``before_first_byte`` and the errors are those of ``FusionClient.write``. An answer that does not show an invoice
+    The two callbacks and the errors are those of ``FusionClient.write``. An answer that does not show an invoice
     with id and number is OutcomeUnknown, whatever its status says.
     """
-    answer = await client.write(PATH, body, before_first_byte=before_first_byte)
+    answer = await client.write(PATH, body, granted=granted, before_first_byte=before_first_byte)
     where = f"POST {PATH}"
     if answer.status not in (200, 201):
         reason = f"HTTP {answer.status} without an invoice"

@@ -13,7 +13,8 @@ import msgspec
 
 from mlc_dagster.fusion.answers import Answer
 from mlc_dagster.fusion.errors import ResponseInvalid
-from mlc_dagster.fusion.wire import page_of
+from mlc_dagster.fusion.halves import shown
+from mlc_dagster.fusion.wire import Page, page_of
 
 RowT = TypeVar("RowT")
 
@@ -62,6 +63,9 @@ async def read_pages(
 ) -> AsyncIterator[list[RowT]]:
     """The collection's pages in order, each as rows of ``row_type``; never an empty one.
 
+    Text that cannot be kept is shown as its escapes (``halves``): a row that is there must not be missed for it, nor
+    those beside it.
+
     Raises:
         ResponseInvalid: an answer that is not a page of such rows, or the same page twice.
         FusionError: as ``FusionClient.read``.
@@ -84,7 +88,7 @@ async def read_pages(
 
 def _rows(answer: Answer, row_type: type[RowT], where: str) -> list[RowT]:
     try:
-        page = page_of(row_type, answer.content)
+        page = _page(row_type, answer.content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         msg = f"HTTP {answer.status} is not a page of this collection: {error}"
         raise ResponseInvalid(msg, where=where) from None
@@ -95,6 +99,15 @@ def _rows(answer: Answer, row_type: type[RowT], where: str) -> list[RowT]:
         return []
     msg = f"HTTP {answer.status} without items and without count 0; emptiness is not proven"
     raise ResponseInvalid(msg, where=where)
+
+
+def _page(row_type: type[RowT], content: bytes) -> Page[RowT]:
+    try:
+        return page_of(row_type, content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if (readable := shown(content)) == content:
+            raise
+        return page_of(row_type, readable)
 
 
 def _joined(names: str | Sequence[str] | None) -> str | None:

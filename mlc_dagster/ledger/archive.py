@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from mlc_dagster.expected import Expected, FailureKind
 
-class ArchiveDamaged(Exception):
+
+class ArchiveDamaged(Expected):
     """Stored bytes no longer have their hash, or are gone; restore the archive from its backup."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, sha256: str, text: str) -> None:
         self.sha256 = sha256

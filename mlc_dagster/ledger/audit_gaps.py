@@ -5,6 +5,7 @@ not before it, or what another gap names, takes nothing away and is a fault: the
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -15,7 +16,6 @@ from mlc_dagster.ledger.audit_rows import GENESIS
 from mlc_dagster.ledger.checkpoints import (
     Checkpoint,
     Checkpointing,
-    CheckpointRefused,
     Gap,
     KeyRing,
     Line,
@@ -28,6 +28,7 @@ from mlc_dagster.ledger.types import canonical_json, utc_text
 SUBJECT = "audit:gaps"
 """Of the events that have the statements; there is an index on subjects."""
 KIND = "audit.restored"
+_REFUSED = "audit.gap_refused"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _fault(gap: Gap, before: Sequence[Line], names: Sequence[str], ring: KeyRing
     newest = next((line for line in reversed(named) if isinstance(line, Checkpoint)), None)
     if newest is None or asdict(newest) != dict(gap.checkpoint) or len(set(gap.lines)) != len(gap.lines):
         return "does not name the checkpoints that it is about"
-    if newest.signature is None or ring.fault(newest) is not None:
+    if not ring.vouches(newest):
         return "names a checkpoint whose signature is not good"
     if any(line.seq <= head for line, head in segments):
         return "names checkpoints of links that it says were restored"
@@ -118,7 +119,7 @@ def _fault(gap: Gap, before: Sequence[Line], names: Sequence[str], ring: KeyRing
 
 def unsigned_after_signed(lines: Sequence[Line], ring: KeyRing) -> frozenset[Checkpoint]:
     """Checkpoints without a signature that follow a good one in the second place: the key was in use when they came."""
-    first = next((at for at, line in enumerate(lines) if line.signature and ring.fault(line) is None), len(lines))
+    first = next((at for at, line in enumerate(lines) if ring.vouches(line)), len(lines))
     return frozenset(line for line in lines[first:] if isinstance(line, Checkpoint) and line.signature is None)
 
 
@@ -143,9 +144,12 @@ def range_of(segments: Sequence[tuple[Checkpoint, int]]) -> tuple[int, int]:
 
 
 def gaps_in(transaction: Transaction) -> list[tuple[int, Gap | None]]:
-    """(event, statement) of each documented gap in the ledger, in order; None for one that is none."""
+    """(event, statement) of each documented gap in the ledger, in order; None for one that is none, whatever it is."""
+    # Not as JSON, nor even as text, which SQLite does not ask for: who puts an event in need not write either.
+    sqlite = transaction.connection.dialect.name == "sqlite"
+    detail = sa.cast(audit_event.c.detail, sa.LargeBinary) if sqlite else sa.type_coerce(audit_event.c.detail, sa.Text)
     statement = (
-        sa.select(audit_event.c.id, audit_event.c.detail)
+        sa.select(audit_event.c.id, detail.label("detail"))
         .where(audit_event.c.subject == SUBJECT, audit_event.c.kind == KIND)
         .order_by(audit_event.c.id)
     )
@@ -154,35 +158,67 @@ def gaps_in(transaction: Transaction) -> list[tuple[int, Gap | None]]:
 
 
 def _statement(detail: Any) -> Gap | None:
-    found = cast("dict[str, Any]", detail).get("statement") if isinstance(detail, dict) else None
-    return None if found is None else Gap.parse(canonical_json(found))
+    try:
+        read = json.loads(detail)
+        found = cast("dict[str, Any]", read).get("statement") if isinstance(read, dict) else None
+        return None if found is None else Gap.parse(canonical_json(found))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def enter_gaps(transaction: Transaction, checkpointing: Checkpointing) -> list[Gap]:
     """Add to the second place what the ledger has and it lacks, as after a process that died in between; what that was.
 
-    Nothing that would be a fault there: whoever may append an event must not spoil what can never be taken back.
+    Nothing that would be a fault there: whoever may append an event must not spoil what can never be taken back, nor
+    keep anything from being sealed. What is not entered excuses nothing; it goes on record, once for each event.
 
     Raises:
-        CheckpointRefused: what the ledger says is not signed, or does not fit the lines that are there.
         OSError: it cannot be written to.
     """
     file, ring = checkpointing.file, checkpointing.ring
-    known = [gap for _, gap in gaps_in(transaction) if gap is not None]
+    known = gaps_in(transaction)
     if not known:
         return []
     lines = file.lines()[0]
     there = {line_sha256(line) for line in lines}
-    missing = [gap for gap in known if line_sha256(gap) not in there]
+    missing: list[Gap] = []
+    for event_id, gap in known:
+        fault = made_up(gap, ring)
+        if fault is None and gap is not None:
+            if line_sha256(gap) in there:
+                continue
+            fault = _misfit(gap, [*lines, *missing], ring)
+            if fault is None:
+                missing.append(gap)
+                continue
+        _note_refused(transaction, event_id, fault or "")
     if missing:
-        before = set(standing(lines, ring).faults)
-        fault = next((each for each in standing([*lines, *missing], ring).faults if each not in before), None)
-        if fault is not None:
-            raise CheckpointRefused(
-                f"an event says what must not be entered in the second place: {fault}; run `mlc audit verify`"
-            )
         file.append(missing)
     return missing
+
+
+def made_up(gap: Gap | None, ring: KeyRing) -> str | None:
+    """Why an event that documents a gap was put in, whatever the second place says; None for one under a good key."""
+    if gap is None:
+        return "documents a gap in words that are not those of the product"
+    fault = "has no signature, and only the signing key makes one" if gap.signature is None else ring.fault(gap)
+    return None if fault is None else f"documents a gap {gap.gap} that {fault}"
+
+
+def _misfit(gap: Gap, lines: Sequence[Line], ring: KeyRing) -> str | None:
+    """Why a gap must not be added to the lines of the second place."""
+    before, after = standing(lines, ring), standing([*lines, gap], ring)
+    fault = next((each for each in after.faults if each not in before.faults), None)
+    if fault is None and gap not in after.gaps:
+        fault = f"the documented gap {gap.gap} does not fit the lines that are there"
+    return fault and f"is not entered in the second place: {fault}"
+
+
+def _note_refused(transaction: Transaction, event_id: int, fault: str) -> None:
+    subject = f"audit:event:{event_id}"
+    there = sa.select(audit_event.c.id).where(audit_event.c.subject == subject, audit_event.c.kind == _REFUSED)
+    if transaction.value(there.limit(1)) is None:
+        transaction.audit(_REFUSED, subject, event=event_id, text=f"event {event_id} {fault}; run `mlc audit verify`")
 
 
 def there_before(transaction: Transaction, found: Standing) -> Iterator[str]:
@@ -206,18 +242,27 @@ def there_before(transaction: Transaction, found: Standing) -> Iterator[str]:
             )
 
 
-def disagreements(transaction: Transaction, found: Standing, *, expected: Gap | None = None) -> Iterator[str]:
-    """Where ledger and second place do not have the same documented gaps.
+def forgeries(transaction: Transaction, ring: KeyRing) -> Iterator[str]:
+    """Events that were put in to look like a documented gap; they excuse nothing, and hold nothing up."""
+    for event_id, gap in gaps_in(transaction):
+        if (fault := made_up(gap, ring)) is not None:
+            yield f"event {event_id} {fault}: it was put in"
+
+
+def disagreements(
+    transaction: Transaction, found: Standing, ring: KeyRing, *, expected: Gap | None = None
+) -> Iterator[str]:
+    """Where ledger and second place do not have the same documented gaps, forgeries apart.
 
     ``expected`` is one that is about to be written to both.
     """
     entered: dict[str, int] = {}
     outside = {line_sha256(gap) for gap in found.gaps}
     for event_id, gap in gaps_in(transaction):
-        name = "" if gap is None else line_sha256(gap)
-        if gap is None:
-            yield f"event {event_id} documents a gap in words that are not those of the product"
-        elif name in entered:
+        if gap is None or made_up(gap, ring) is not None:
+            continue
+        name = line_sha256(gap)
+        if name in entered:
             yield f"event {event_id} documents gap {gap.gap} once more, which event {entered[name]} does: it was put in"
         elif name not in outside:
             yield (

@@ -25,7 +25,7 @@ from mlc_dagster.ledger.checkpoints import (
 )
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.schema import audit_chain, audit_checkpoint
-from mlc_dagster.ledger.types import UTC_FORMAT
+from mlc_dagster.ledger.types import utc_text
 from mlc_dagster.settings import Settings
 from mlc_dagster.vault import SecretError, SecretResolver
 
@@ -138,7 +138,7 @@ def make_checkpoints(
             _signing_goes_on(
                 transaction, checkpointing, kept.checkpoints, None if just_sealed is None else end - just_sealed
             )
-        at = transaction.now.strftime(UTC_FORMAT)
+        at = utc_text(transaction.now)
         made = [Checkpoint(row["seq"], row["event_id"], row["hash"], at) for row in marks]
         if checkpointing.key is not None:
             made = [checkpoint.signed(checkpointing.key) for checkpoint in made]

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
-from mlc_dagster.ledger.audit_gaps import disagreements, heads_of, standing, there_before, unsigned_after_signed
+from mlc_dagster.ledger.audit_gaps import (
+    disagreements,
+    forgeries,
+    heads_of,
+    standing,
+    there_before,
+    unsigned_after_signed,
+)
 from mlc_dagster.ledger.audit_rows import GENESIS, Link, RawEvent, events_around, link_hash, stream, walk
 from mlc_dagster.ledger.checkpoints import Checkpoint, Checkpointing, Gap
 from mlc_dagster.ledger.database import Ledger, Transaction
@@ -53,6 +60,8 @@ class Verification:
     """What an auditor should know although it is no fault."""
     gaps: tuple[Gap, ...] = ()
     """Links that were lost by a restore, as two people documented it under the signing key: no fault either."""
+    forged: tuple[str, ...] = ()
+    """Those of ``faults`` that are events made up to look like a documented gap: they stand for themselves alone."""
 
     @property
     def fault(self) -> str | None:
@@ -83,12 +92,15 @@ def verify(ledger: Ledger, checkpointing: Checkpointing | None = None, *, expect
         marks = _Marks(reading, checkpointing, expected)
         trail = _Walk(reading, marks.compared)
         trail.go()
+        forged = [] if checkpointing is None else list(forgeries(reading, checkpointing.ring))
         faults = (
             trail.faults
             + list(_inserted(reading))
             + list(_removed(reading))
             + marks.faults
             + marks.beyond(trail.last, checkpointing)
+            # Last: whoever puts in many hides nothing behind them.
+            + forged
         )
         total = int(reading.value(sa.select(sa.func.count()).select_from(audit_event)))
         if not trail.faults:
@@ -96,7 +108,7 @@ def verify(ledger: Ledger, checkpointing: Checkpointing | None = None, *, expect
         notes = marks.notes + list(_late(reading, trail.last))
         return Verification(
             trail.holds[0], total - trail.joined, tuple(faults[:MOST_FAULTS]), trail.holds[1], marks.told,
-            tuple(notes), marks.gaps,
+            tuple(notes), marks.gaps, tuple(forged),
         )  # fmt: skip
 
 
@@ -262,7 +274,8 @@ class _Marks:
             self.faults.append(f"the second place cannot be read: {error}")
             return []
         found = standing([*lines, *([expected] if expected is not None else [])], checkpointing.ring)
-        self.faults += [*found.faults, *disagreements(reading, found, expected=expected), *there_before(reading, found)]
+        disagree = disagreements(reading, found, checkpointing.ring, expected=expected)
+        self.faults += [*found.faults, *disagree, *there_before(reading, found)]
         self._after_signed = unsigned_after_signed(lines, checkpointing.ring)
         self.faults += [
             f"the checkpoint of link {line.seq} in {place} has no signature, as lines before it there have: it was put "

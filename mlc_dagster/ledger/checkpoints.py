@@ -23,7 +23,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mlc_dagster.ledger.types import UTC_FORMAT, canonical_json
+from mlc_dagster.expected import Expected, FailureKind
+from mlc_dagster.ledger.types import UTC_FORMAT, canonical_json, utc_text
 
 FILE_NAME = "audit-checkpoints.jsonl"
 _PURPOSE = b"mlc-audit-checkpoint-1\n"
@@ -35,8 +36,10 @@ _MAYBE = frozenset(["key_id", "signature"])
 """Null where there is no key."""
 
 
-class SigningKeyUnusable(Exception):
+class SigningKeyUnusable(Expected):
     """The text behind ``audit.signing_key`` is no Ed25519 private key; it is not shown."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, why: str) -> None:
         super().__init__(f"audit.signing_key: {why}; make one with `mlc audit keygen`")
@@ -110,7 +113,7 @@ class Checkpoint:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Checkpoint":
         """From a row of the ledger."""
-        moment = cast("dt.datetime", row["at"]).astimezone(dt.UTC).strftime(UTC_FORMAT)
+        moment = utc_text(cast("dt.datetime", row["at"]).astimezone(dt.UTC))
         return cls(row["seq"], row["event_id"], row["hash"], moment, row["key_id"], row["signature"])
 
     @classmethod
@@ -211,8 +214,9 @@ def _fields(line: str) -> dict[str, Any] | None:
     """A line's fields, each of the type that the product writes; None for anything else, whatever JSON it is."""
     try:
         found: Any = json.loads(line)
-        # Text that is no text (half of a surrogate pair) has no bytes to be hashed or signed.
-        canonical_json(found).encode()
+        canonical_json(found)
+        # Text that is no text (half of a surrogate pair) has no bytes of its own to be hashed or signed.
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError):
         return None
     if not isinstance(found, dict):
@@ -252,28 +256,32 @@ def line_sha256(line: Line) -> str:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """The public keys whose checkpoints are believed, base64."""
+    """The public keys whose lines are believed, base64."""
 
     public_keys: Sequence[str] = ()
 
-    def fault(self, checkpoint: Line) -> str | None:
-        """What is wrong with a line's signature; None for a good one, and for one that has none."""
-        if checkpoint.signature is None and checkpoint.key_id is None:
+    def vouches(self, line: Line) -> bool:
+        """Whether a line has a good signature: one without any proves nothing, though there is no fault in it."""
+        return line.signature is not None and self.fault(line) is None
+
+    def fault(self, line: Line) -> str | None:
+        """What is wrong with a line's signature; None for a good one, and for a line that has none."""
+        if line.signature is None and line.key_id is None:
             return None
-        public = next((key for key in self.public_keys if key_id(key) == checkpoint.key_id), None)
+        public = next((key for key in self.public_keys if key_id(key) == line.key_id), None)
         if public is None:
             return (
-                f"is signed by {checkpoint.key_id}, which is neither the signing key nor among audit.public_keys; "
+                f"is signed by {line.key_id}, which is neither the signing key nor among audit.public_keys; "
                 "add the public key if it is yours"
             )
         try:
-            signature = base64.b64decode(checkpoint.signature or "", validate=True)
-            if base64.b64encode(signature).decode() != checkpoint.signature:
+            signature = base64.b64decode(line.signature or "", validate=True)
+            if base64.b64encode(signature).decode() != line.signature:
                 # Other letters for the same bytes: not as the product wrote it.
                 raise ValueError
-            Ed25519PublicKey.from_public_bytes(base64.b64decode(public)).verify(signature, checkpoint.message())
+            Ed25519PublicKey.from_public_bytes(base64.b64decode(public)).verify(signature, line.message())
         except (InvalidSignature, ValueError):
-            return f"has a signature that is not of {checkpoint.key_id}: it was changed"
+            return f"has a signature that is not of {line.key_id}: it was changed"
         return None
 
 
@@ -305,7 +313,7 @@ class CheckpointFile:
     def path(self) -> Path:
         return self.folder / FILE_NAME
 
-    def append(self, checkpoints: Iterable[Line]) -> None:
+    def append(self, lines: Iterable[Line]) -> None:
         """Add lines and force them to the disk, alone; raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = not self.path.exists()
@@ -315,7 +323,7 @@ class CheckpointFile:
             size = os.fstat(descriptor).st_size
             # A line that a power cut left unfinished must not swallow the next one.
             cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            text = ("\n" if cut else "") + "".join(f"{checkpoint.line()}\n" for checkpoint in checkpoints)
+            text = ("\n" if cut else "") + "".join(f"{line.line()}\n" for line in lines)
             left = memoryview(text.encode())
             while left:
                 left = left[os.write(descriptor, left) :]

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
 from mlc_dagster.ledger.schema_outbound import control_number
@@ -17,8 +18,10 @@ LARGEST = 999_999_999
 """ISA13 has nine digits."""
 
 
-class NumbersMoved(Exception):
+class NumbersMoved(Expected):
     """Another run took numbers of this partner since they were looked at; assemble again. Nothing was written."""
+
+    kind = FailureKind.BUSY
 
     def __init__(self, partner: str, level: str, expected: Sequence[int], found: Sequence[int]) -> None:
         self.partner = partner

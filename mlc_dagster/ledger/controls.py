@@ -13,14 +13,29 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Query, Row, Transaction
 from mlc_dagster.ledger.files import FileState
+from mlc_dagster.ledger.parts import parts_of
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence, quarantined_row, source_file, submission
 from mlc_dagster.ledger.states import CREATED_STATES
 from mlc_dagster.ledger.submissions import Phase
 
 
 @dataclass(frozen=True)
+class PartControl:
+    """The rows of one file of a delivery."""
+
+    path: str
+    version: int
+    rows: int
+    rows_in_invoices: int
+    rows_quarantined: int
+
+
+@dataclass(frozen=True)
 class FileControl:
-    """The control totals of one file that was read; ``faults`` says where its two sides differ."""
+    """The control totals of one file that was read; ``faults`` says where its two sides differ.
+
+    Those of a manifest are of its delivery: its rows are the lines, and rows of invoices that were set aside alone.
+    """
 
     path: str
     version: int
@@ -29,6 +44,8 @@ class FileControl:
     rows_quarantined: int
     invoices: int
     faults: tuple[str, ...]
+    parts: tuple[PartControl, ...] = ()
+    """The files of its delivery, each by itself; one that a later delivery names as well is with that one."""
 
 
 def file_controls(transaction: Transaction, feed: str, window_start: dt.datetime | None = None) -> list[FileControl]:
@@ -45,6 +62,7 @@ def file_controls(transaction: Transaction, feed: str, window_start: dt.datetime
         .where(*chosen)
         .group_by(quarantined_row.c.file_id),
     )
+    parts = parts_of(transaction, [row["id"] for row in files])
     return [
         FileControl(
             path=row["path"],
@@ -53,7 +71,20 @@ def file_controls(transaction: Transaction, feed: str, window_start: dt.datetime
             rows_in_invoices=row["rows_in_invoices"],
             rows_quarantined=row["rows_quarantined"],
             invoices=row["invoices"],
-            faults=tuple(_faults(row, entered[row["id"]], aside.get(row["id"], 0))),
+            faults=(
+                *_faults(row, entered[row["id"]], aside.get(row["id"], 0)),
+                *_part_faults(row, parts.get(row["id"], [])),
+            ),
+            parts=tuple(
+                PartControl(
+                    part["path"],
+                    part["version"],
+                    part["rows_total"],
+                    part["rows_in_invoices"],
+                    part["rows_quarantined"],
+                )
+                for part in parts.get(row["id"], [])
+            ),
         )
         for row in files
     ]
@@ -110,6 +141,15 @@ def _faults(row: Row, entered: _Entered, aside: int) -> Iterator[str]:
         read, held = read_minor.get(currency, 0), entered.minor[currency]
         if read != held:
             yield f"{currency}: the reader added up {read} minor units, the ledger holds {held}"
+
+
+def _part_faults(row: Row, parts: list[Row]) -> Iterator[str]:
+    for part in parts:
+        total, in_invoices, aside = part["rows_total"], part["rows_in_invoices"], part["rows_quarantined"]
+        if total != in_invoices + aside:
+            yield f"{part['path']}: {total} rows in the file, {in_invoices} in invoices and {aside} quarantined"
+    if len(parts) > 1 and row["rows_in_invoices"] not in [part["rows_in_invoices"] for part in parts]:
+        yield f"{row['rows_in_invoices']} rows in invoices, which no file of the delivery has"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.schema import ledger_setting, submission
-from mlc_dagster.ledger.submissions import WAITING_PHASES, Phase
+from mlc_dagster.ledger.submissions import OPEN_PHASES, Phase
 
 
 def asked_up_to(transaction: Transaction, pod: str) -> int | None:
@@ -64,7 +64,7 @@ def unsettled_groups(transaction: Transaction, pod: str) -> set[str]:
         sa.select(submission.c.invoice_group)
         .where(
             submission.c.pod == pod,
-            submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]),
+            submission.c.phase.in_(OPEN_PHASES),
             submission.c.ended_at.is_(None),
         )
         .distinct()

@@ -12,28 +12,24 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from mlc_dagster.ledger import schema
 from mlc_dagster.ledger.approval import require_listed
+from mlc_dagster.ledger.engines import create_engine
+from mlc_dagster.ledger.errors import LedgerError, NotCommitted
 from mlc_dagster.ledger.people import same_person
 from mlc_dagster.ledger.prepared import Prepared, bound
-from mlc_dagster.ledger.types import CanonicalText, canonical_json
+from mlc_dagster.ledger.types import CanonicalText, canonical_json, storable
 
 Clock = Callable[[], dt.datetime]
 Row = Mapping[str, Any]
 """A row by column name."""
 Query = sa.Select[*tuple[Any, ...]]
-
-
-class LedgerError(Exception):
-    """The ledger cannot be opened or used; the text says why and what to do."""
 
 
 def default_actor() -> str:
@@ -63,6 +59,7 @@ class Transaction:
         self._reading = reading
         self._approvers = approvers
         self._events: list[dict[str, Any]] = []
+        self._begun = self._is_open()
 
     def execute(
         self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
@@ -139,7 +136,9 @@ class Transaction:
         if self._reading:
             msg = f"event {kind} of {subject} was recorded in a view for reading, which writes nothing"
             raise LedgerError(msg)
-        self._events.append({"at": self.now, "actor": self.actor, "kind": kind, "subject": subject, "detail": detail})
+        self._events.append(
+            {"at": self.now, "actor": self.actor, "kind": kind, "subject": storable(subject), "detail": detail}
+        )
 
     def audit_action(
         self,
@@ -180,6 +179,30 @@ class Transaction:
             require_listed(by, people["approved_by"], self._approvers)
         self.audit(kind, subject, **people, reason=reason, before=dict(before), after=dict(after), **detail)
 
+    def require_open(self) -> None:
+        """What was written so far can still be committed.
+
+        Of a transaction that was given up, PostgreSQL answers COMMIT with ROLLBACK, and the driver of SQLite sends
+        none: neither is an error.
+
+        Raises:
+            NotCommitted: it cannot.
+        """
+        if self._is_open():
+            return
+        # PostgreSQL's driver begins with the first statement: where there was none, there is nothing to be lost.
+        if self._begun or self._driver_status() != _IDLE:
+            raise NotCommitted
+
+    def _is_open(self) -> bool:
+        return self._driver_status() == _OPEN
+
+    def _driver_status(self) -> str:
+        driver = cast("Any", self.connection.connection.driver_connection)
+        if self.connection.dialect.name == "postgresql":
+            return driver.info.transaction_status.name
+        return _OPEN if driver.in_transaction else _IDLE
+
     def flush_audit(self) -> None:
         """Write the events recorded so far (one insert for all of them)."""
         if self._events:
@@ -198,6 +221,8 @@ class Transaction:
             raise
 
 
+_OPEN, _IDLE = "INTRANS", "IDLE"
+"""PostgreSQL's words for a transaction that can be committed, and for none at all."""
 _EVENT = ("at", "actor", "kind", "subject", "detail")
 
 
@@ -226,12 +251,16 @@ class Ledger:
         self.engine = engine
         self.approvers: tuple[str, ...] = ()
         """Who alone may decide by twos; empty where anybody may."""
-        self.actor = actor or default_actor()
+        self.actor = storable(actor or default_actor())
         self._clock = clock
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
-        """A transaction that commits at the end, with its audit events, or leaves nothing behind."""
+        """A transaction that commits at the end, with its audit events, or leaves nothing behind.
+
+        Raises:
+            NotCommitted: the database gave it up meanwhile.
+        """
         with self.engine.connect() as connection, self.transaction_on(connection) as transaction:
             yield transaction
 
@@ -241,6 +270,8 @@ class Ledger:
         with connection.begin():
             transaction = Transaction(connection, self._now(connection), self.actor, approvers=self.approvers)
             yield transaction
+            # First: a statement after the end of a transaction begins another.
+            transaction.require_open()
             transaction.flush_audit()
 
     @contextmanager
@@ -269,89 +300,6 @@ class Ledger:
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-_READ_ONLY = "mlc_read_only"
-"""In the notes on a connection of SQLite: whether it was last told to write nothing."""
-
-
-def _prepare_sqlite(engine: sa.Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # We begin transactions ourselves.
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=60000")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # IMMEDIATE: a writer takes the lock at its start, so that two never read, decide and then collide.
-        read_only = bool(connection.get_execution_options().get("mlc_read_only"))
-        if connection.info.get(_READ_ONLY) is not read_only:
-            connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
-            connection.info[_READ_ONLY] = read_only
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    assert _connect is not None and _begin is not None  # noqa: S101, PT018 - registered by decoration
-
-
-_LEDGER_SCHEMAS = (
-    "select n.nspname, quote_ident(n.nspname) from pg_catalog.pg_class c "
-    "join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname = 'audit_chain' "
-    "and n.nspname !~ '^pg_' order by n.nspname"
-)
-
-
-def _pin_schema(engine: sa.Engine) -> None:
-    """Look for tables in the ledger's schema alone, whatever the database or the role says about ``search_path``.
-
-    Who may set that for others could lead them to tables of the same names that he made. A url with a search_path of
-    its own (``?options=-csearch_path%3Dmlc``) is followed.
-    """
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        # Outside a transaction: a SET is undone when the transaction around it is.
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            # What stands before pg_catalog could answer the question itself.
-            cursor.execute("set search_path to pg_catalog, pg_temp")
-            found = cursor.execute(_LEDGER_SCHEMAS).fetchall()
-            cursor.execute("reset search_path")
-            if len(found) > 1:
-                msg = (
-                    f"the ledger's database has ledger tables in the schemas {', '.join(row[0] for row in found)}: "
-                    "drop those that are not the ledger's, or name its schema in ledger.url with "
-                    "?options=-csearch_path%3DSCHEMA"
-                )
-                raise LedgerError(msg)
-            if found:
-                # pg_temp, when it is not named, would come first.
-                cursor.execute(f"set search_path to {found[0][1]}, pg_temp")
-        connection.autocommit = False
-
-    assert _connect is not None  # noqa: S101 - registered by decoration
-
-
-def create_engine(url: str) -> sa.Engine:
-    """An engine for ``sqlite:///path`` or ``postgresql+psycopg://…``; makes the folder of a SQLite file.
-
-    Connecting raises LedgerError when tables of a ledger are in more than one schema and the url names none.
-    """
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False})
-        _prepare_sqlite(engine)
-        return engine
-    engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10)
-    if "search_path" not in str(parsed.query.get("options", "")):
-        _pin_schema(engine)
-    return engine
 
 
 def open_ledger(url: str, *, actor: str | None = None, clock: Clock | None = None) -> Ledger:

@@ -9,7 +9,6 @@ its invoice's state. What a run has not finished counts as unknown: nobody may s
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -131,8 +130,3 @@ def equation(transaction: Transaction, feed: str, window_start: dt.datetime | No
         minor = None if row["minor"] is None else int(row["minor"])
         buckets[bucket].add(row["count"], row["currency"], minor, unpriced=int(row["unpriced"]))
     return Equation(received, buckets)
-
-
-def in_units(minor: int, exponent: int) -> Decimal:
-    """Minor units as an amount of the currency: 108250 with exponent 2 is 1082.50."""
-    return Decimal(minor).scaleb(-exponent)

@@ -28,7 +28,7 @@ from mlc_dagster.ledger.controls import file_controls, reposts
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.evidence_population import Period, Population
 from mlc_dagster.ledger.schema import audit_chain, audit_checkpoint, audit_event, source_file
-from mlc_dagster.ledger.types import UTC_FORMAT, canonical_json
+from mlc_dagster.ledger.types import canonical_json, utc_text
 
 FORMAT = "mlc-evidence-1"
 VERIFIER = "verify_evidence.py"
@@ -270,7 +270,11 @@ def _unsealed(reading: Transaction, period: Period) -> int:
 def _is_action(event: RawEvent) -> bool:
     """Whether a person had it done: the event says by whom."""
     detail = event[5]
-    return detail.__class__ is str and '"by":' in detail and "by" in json.loads(detail)
+    try:
+        return detail.__class__ is str and '"by":' in detail and "by" in json.loads(detail)
+    except (ValueError, TypeError, RecursionError):
+        # Put in by somebody: it is sealed as it is, and must not keep a pack from being made.
+        return False
 
 
 def _ledger_controls(reading: Transaction, population: Population) -> Iterator[ControlResult]:
@@ -288,7 +292,7 @@ def _ledger_controls(reading: Transaction, population: Population) -> Iterator[C
 
 
 def _time(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).strftime(UTC_FORMAT)
+    return utc_text(moment.astimezone(dt.UTC))
 
 
 def _zip(folder: Path, out: Path) -> None:

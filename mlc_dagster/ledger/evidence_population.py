@@ -14,7 +14,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Query, Row, Transaction
-from mlc_dagster.ledger.equation import BUCKETS, Equation, Tally, bucket_of, in_units
+from mlc_dagster.ledger.equation import BUCKETS, Equation, Tally, bucket_of
 from mlc_dagster.ledger.schema import (
     crosswalk_version,
     fusion_observation,
@@ -25,8 +25,8 @@ from mlc_dagster.ledger.schema import (
 )
 from mlc_dagster.ledger.schema_outbound import exported_file, exported_record
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
-from mlc_dagster.ledger.types import UTC_FORMAT, canonical_json
-from mlc_dagster.money import minor_units
+from mlc_dagster.ledger.types import canonical_json, utc_text
+from mlc_dagster.money import amount_of
 
 Period = tuple[dt.datetime, dt.datetime]
 """From and to, UTC; the second is not part of it."""
@@ -46,7 +46,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).strftime(UTC_FORMAT)
+        return utc_text(value.astimezone(dt.UTC))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Decimal):
@@ -202,7 +202,7 @@ class Population:
 
 
 def _amount(minor: int, currency: str) -> Decimal:
-    return in_units(minor, minor_units(currency) or 0)
+    return amount_of(minor, currency)
 
 
 def _told(tally: Tally) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 FORMAT = "mlc-evidence-1"
 GENESIS = "0" * 64
@@ -36,6 +36,12 @@ CHECKPOINT_PURPOSE = b"mlc-audit-checkpoint-1\n"
 MANIFEST_PURPOSE = b"mlc-evidence-manifest-1\n"
 GAP_PURPOSE = b"mlc-audit-gap-1\n"
 BESIDE = ("manifest.json", "manifest.sha256", "manifest.sig")
+PARTS = (
+    "configuration/settings.json", "configuration/versions.json", "control_results.json", "operator_actions.jsonl",
+    "population/exported_files.csv", "population/invoices.csv", "population/source_files.csv", "population/totals.json",
+    "trail/chain.jsonl", "trail/checkpoints.jsonl", "trail/events.jsonl",
+)  # fmt: skip
+"""What every pack has, be it empty: a part that the manifest does not name is not missing by chance."""
 MOST = 50
 ALONE = (
     "The evidence is consistent with itself only; nothing you trust was compared. Whoever makes up a pack can make it "
@@ -138,8 +144,9 @@ class Folder:
         self.path = path
 
     def names(self) -> list[str]:
-        """Files, relative; a symbolic link is read as what it points to and then has another hash."""
-        return sorted(str(p.relative_to(self.path).as_posix()) for p in self.path.rglob("*") if not p.is_dir())
+        """Files, relative; a link to a file is read as what it points to, one to a folder is no part of any pack."""
+        found = (p for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir())
+        return sorted(str(p.relative_to(self.path).as_posix()) for p in found)
 
     def open(self, name: str) -> IO[bytes]:
         """The bytes of a file as a stream."""
@@ -174,8 +181,9 @@ def open_pack(path: Path) -> Folder | Zip:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no blanks, as the ledger writes it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    """JSON with sorted keys and no blanks, as the ledger writes it, with half of a surrogate pair as its escape."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def fingerprint(public: str) -> str:
@@ -295,6 +303,9 @@ class Check:
     def check_files(self) -> None:
         """Every file has the hash that the manifest names, and there is no other."""
         names = self.pack.names()
+        for name in PARTS:
+            if name not in self.manifest["files"]:
+                self.fault(f"{name} is not in the manifest: every pack has one, it was left out")
         for name, said in sorted(self.manifest["files"].items()):
             if name not in names:
                 self.fault(f"{name} is missing")
@@ -332,16 +343,19 @@ class Check:
         self.agree(by_seq, seq, previous, None)
         events = self.lines("trail/events.jsonl")
         for raw in self.lines("trail/chain.jsonl"):
-            event = next(events, b"")
-            link, read = record(raw, LINK_KEYS), record(event, EVENT_KEYS)
-            if link is None or read is None:
+            event = next(events, None)
+            link = record(raw, LINK_KEYS)
+            if link is None or event is None:
                 self.fault(f"trail: after link {seq} a line is no link, or its event is missing")
                 return
+            read = record(event, EVENT_KEYS)
             self.check_link(link, read, event, seq, previous)
             self.agree(by_seq, link["seq"], link["hash"], link["event_id"])
-            self.check_action(read, event, actions)
-            self.check_time(link["seq"], read)
-            if (read["kind"], read["subject"]) == (GAP_KIND, GAP_SUBJECT):
+            if read is None:
+                self.fault(f"event {link['event_id']} (link {link['seq']}) is not as the product writes any")
+            else:
+                self.check_action(read, event, actions)
+                self.check_time(link["seq"], read)
                 self.check_statement(read, link["seq"], gaps, documented)
             seq, previous, count = link["seq"], link["hash"], count + 1
         if next(events, None) is not None:
@@ -350,22 +364,25 @@ class Check:
             self.fault(f"the chain ends at link {seq}, the manifest says {said['last_seq']}: links were removed")
         if actions:
             self.fault(f"{len(actions)} lines of operator_actions.jsonl are no events of the chain, or not of people")
-        self.check_end(seq, newest)
+        self.check_end(seq, newest, int(said["unsealed_events_of_the_period"]))
         for name, gap in gaps.items():
             if name not in documented:
                 self.notes.append(f"the event of gap {gap['gap']} is not among the links of this pack")
         self.told.update(events=count, links=[said["first_seq"], seq], head=previous)
 
-    def check_link(self, link: dict[str, Any], read: dict[str, Any], event: bytes, seq: int, previous: str) -> None:
-        """A link follows the one before it and is that of its event."""
+    def check_link(
+        self, link: dict[str, Any], read: dict[str, Any] | None, event: bytes, seq: int, previous: str
+    ) -> None:
+        """A link follows the one before it and is that of its event; ``read`` is None for one that cannot be read."""
         if link["seq"] != seq + 1:
             self.fault(f"link {seq + 1} is missing: the chain goes on with {link['seq']}")
         if link["previous_hash"] != previous:
             self.fault(f"link {link['seq']} does not follow the link before it")
-        if link["event_id"] != read["id"]:
+        if read is not None and link["event_id"] != read["id"]:
             self.fault(f"link {link['seq']} seals event {link['event_id']}, the pack has event {read['id']}")
         if hashlib.sha256(str(link["previous_hash"]).encode() + event).hexdigest() != link["hash"]:
-            self.fault(f"event {read['id']} (link {link['seq']}, {read['kind']}) was changed")
+            event_id, kind = (link["event_id"], "unreadable") if read is None else (read["id"], read["kind"])
+            self.fault(f"event {event_id} (link {link['seq']}, {kind}) was changed")
 
     def read_actions(self) -> set[bytes]:
         """Hashes of the lines of operator_actions.jsonl; each is there once."""
@@ -400,6 +417,7 @@ class Check:
                 continue
             lost[hashlib.sha256(raw).hexdigest()] = found
         left = set(lost)
+        last = 0
         for raw in self.lines("trail/gaps.jsonl"):
             gap = record(raw, GAP_KEYS)
             if gap is None or raw != canonical(gap):
@@ -409,6 +427,9 @@ class Check:
             if fault is not None:
                 self.fault(f"the documented gap {gap['gap']} {fault}")
                 continue
+            if gap["gap"] <= last:
+                self.fault(f"the documented gap {gap['gap']} comes after gap {last}: they were moved or numbered anew")
+            last = gap["gap"]
             until = max(lost[name]["at"] for name in gap["lines"] if "seq" in lost[name])
             self.lost_until.append((gap["restored_seq"], until, gap["gap"]))
             left -= set(gap["lines"])
@@ -465,15 +486,22 @@ class Check:
         self, event: dict[str, Any], link: int, gaps: dict[str, dict[str, Any]], documented: list[str]
     ) -> None:
         """An event that documents a gap has the words of one in trail/gaps.jsonl, once, after the restored link."""
-        name = hashlib.sha256(canonical(event["detail"].get("statement"))).hexdigest()
+        if (event["kind"], event["subject"]) != (GAP_KIND, GAP_SUBJECT):
+            return
+        detail: dict[str, Any] = {}
+        if isinstance(event["detail"], dict):
+            detail.update(cast("dict[str, Any]", event["detail"]))
+        name = hashlib.sha256(canonical(detail.get("statement"))).hexdigest()
         if name not in gaps or name in documented:
             self.fault(f"event {event['id']} documents a gap that trail/gaps.jsonl does not have, or has once")
         elif link <= gaps[name]["restored_seq"]:
             self.fault(f"event {event['id']} documents a gap from within what it says was restored")
         documented.append(name)
 
-    def check_end(self, last: int, newest: int) -> None:
-        """How the end of the chain is covered: by a checkpoint, or by the manifest alone."""
+    def check_end(self, last: int, newest: int, unsealed: int) -> None:
+        """How the end of the chain is covered: by a checkpoint, by the manifest alone, or by nothing."""
+        if unsealed:
+            self.notes.append(f"{unsealed} events of the period were in no link yet: nothing proves them")
         if newest < last:
             self.notes.append(f"links {newest + 1} to {last} have no checkpoint: only the manifest stands for them")
         elif newest > last:
@@ -523,18 +551,26 @@ class Check:
         invoices: dict[str, int] = {}
         buckets: dict[str, int] = {}
         amounts: dict[str, Decimal] = {}
+        sums: dict[str, dict[str, Decimal]] = {}
+        appearances: set[str] = set()
         for row in self.table("population/invoices.csv"):
             file = row["file_id"]
+            if row["occurrence_id"] in appearances:
+                self.fault(f"population/invoices.csv has appearance {row['occurrence_id']} twice")
+            appearances.add(row["occurrence_id"])
             rows[file] = rows.get(file, 0) + number(row["rows"])
             invoices[file] = invoices.get(file, 0) + 1
             buckets[row["bucket"]] = buckets.get(row["bucket"], 0) + 1
             if row["amount"]:
-                amounts[row["currency"]] = amounts.get(row["currency"], Decimal(0)) + Decimal(row["amount"])
+                for of in (amounts, sums.setdefault(row["bucket"], {})):
+                    of[row["currency"]] = of.get(row["currency"], Decimal(0)) + Decimal(row["amount"])
         self.check_rows(rows, invoices)
         received, counted = totals["received"], sum(buckets.values())
-        read = {currency: Decimal(text) for currency, text in received["amounts"].items()}
-        if {c: a for c, a in read.items() if a} != {c: a for c, a in amounts.items() if a}:
+        if not same_amounts(received["amounts"], amounts):
             self.fault("the amounts of the population are not the totals that the file reader counted")
+        for name, told_of in totals["accounted_for"].items():
+            if not same_amounts(told_of["amounts"], sums.pop(name, {})):
+                self.fault(f"the amounts of the invoices that are {name} are not those in totals.json")
         if buckets != {name: said["count"] for name, said in totals["accounted_for"].items() if said["count"]}:
             self.fault("the outcomes of the population are not the counts in totals.json")
         if counted != received["count"]:
@@ -600,7 +636,7 @@ def parse(raw: bytes) -> Any:
     """JSON of a line; None when it is none."""
     try:
         return json.loads(raw.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -608,6 +644,12 @@ def record(raw: bytes, keys: list[str]) -> dict[str, Any] | None:
     """A line that is a JSON object with exactly these keys."""
     found: Any = parse(raw)
     return found if isinstance(found, dict) and sorted(map(str, list(found))) == keys else None  # type: ignore[arg-type]
+
+
+def same_amounts(told: dict[str, str], found: dict[str, Decimal]) -> bool:
+    """Whether amounts by currency are those that were told; a currency that comes to nothing need not be there."""
+    read = {currency: Decimal(text) for currency, text in told.items()}
+    return {c: a for c, a in read.items() if a} == {c: a for c, a in found.items() if a}
 
 
 def number(text: str) -> int:
@@ -666,6 +708,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--manifest-sha256", help="SHA-256 that manifest.json must have")
     parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # What a pack says may hold characters that no screen has.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         check = Check(open_pack(chosen.pack), chosen.key, chosen.manifest_sha256)
         check.run()

@@ -8,14 +8,17 @@ import datetime as dt
 
 import sqlalchemy as sa
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
 from mlc_dagster.ledger.process import process_is_gone
 from mlc_dagster.ledger.schema import ledger_setting
 from mlc_dagster.ledger.schema_outbound import export_feed
 
 
-class FeedBusy(Exception):
+class FeedBusy(Expected):
     """Another run is building or delivering the feed's files."""
+
+    kind = FailureKind.BUSY
 
     def __init__(self, feed: str, owner: str, until: dt.datetime) -> None:
         self.feed = feed
@@ -28,8 +31,10 @@ class FeedBusy(Exception):
         )
 
 
-class FeedLost(Exception):
+class FeedLost(Expected):
     """This run no longer holds the feed: it was stopped for longer than its lease, and another took over."""
+
+    kind = FailureKind.BUSY
 
     def __init__(self, feed: str) -> None:
         self.feed = feed

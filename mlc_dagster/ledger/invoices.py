@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence, quarantined_row, source_file
-from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, OccurrenceOutcome, move
+from mlc_dagster.ledger.standing import DECIDABLE, STANDING
+from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome, move
 
 _LARGEST_IN = 400
 _NAME_CURRENT = Prepared(
@@ -45,7 +46,10 @@ class Appearance:
 
 
 def by_source(transaction: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Row]:
-    """Invoices by (company_id, source_key), each with what its current appearance says (columns ``current_…``)."""
+    """Invoices by (company_id, source_key), each with its ``standing`` and what its current appearance says.
+
+    The latter in columns ``current_…``.
+    """
     wanted = sorted(set(keys))
     ids: list[int] = []
     for start in range(0, len(wanted), _LARGEST_IN):
@@ -62,6 +66,7 @@ def by_source(transaction: Transaction, keys: Iterable[tuple[str, str]]) -> dict
         statement = (
             sa.select(
                 invoice,
+                STANDING.label("standing"),
                 occurrence.c.digest.label("current_digest"),
                 occurrence.c.revision.label("current_revision"),
                 occurrence.c.approved_at.label("current_approved_at"),
@@ -241,11 +246,6 @@ def make_current(transaction: Transaction, row: Row, occurrence_id: int, a: Appe
     )
 
 
-def was_ever_created(row: Mapping[str, Any]) -> bool:
-    """True once there was any evidence that Fusion holds it."""
-    return row["state"] in CREATED_STATES or row["fusion_invoice_id"] is not None
-
-
 def quarantine(transaction: Transaction, file: Row, rows: Iterable[Mapping[str, Any]]) -> None:
     """Keep rows that could not be read, with their line numbers; known ones are left as they are."""
     for row in rows:
@@ -316,20 +316,14 @@ def mark_cured(transaction: Transaction, invoice_pk: int, detail: Mapping[str, A
         transaction.audit("invoice.cured", f"invoice:{invoice_pk}", **detail)
 
 
-def waiting_occurrences(transaction: Transaction, window_start: dt.datetime | None = None) -> list[Row]:
-    """Appearances that waited for an unknown outcome which is now known."""
-    statement = (
-        sa.select(invoice_occurrence, invoice.c.state.label("invoice_state"))
+def waiting_occurrences(transaction: Transaction) -> list[Row]:
+    """Appearances that waited for an outcome which is now known, oldest first."""
+    return transaction.rows(
+        sa.select(invoice_occurrence)
         .join(invoice, invoice.c.id == invoice_occurrence.c.invoice_pk)
-        .where(
-            invoice_occurrence.c.outcome == str(OccurrenceOutcome.WAITING),
-            invoice.c.state.not_in([str(InvoiceState.SENDING), str(InvoiceState.UNKNOWN)]),
-        )
+        .where(DECIDABLE)
         .order_by(invoice_occurrence.c.id)
     )
-    if window_start is not None:
-        statement = statement.where(invoice_occurrence.c.window_start == window_start)
-    return transaction.rows(statement)
 
 
 def reload(transaction: Transaction, occurrence: Row) -> tuple[Row, Row, Appearance]:

@@ -4,7 +4,7 @@ Statuses are observations with a time, not states of ours; an invoice is followe
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,6 +45,36 @@ def keep_observation(transaction: Transaction, invoice_pk: int, seen: Mapping[st
     if changed:
         transaction.audit("invoice.observed", f"invoice:{invoice_pk}", **seen)
     return changed
+
+
+def keep_entered_again(
+    transaction: Transaction,
+    invoice_pk: int,
+    *,
+    reason: str,
+    problems: Sequence[Mapping[str, Any]],
+    differences: Mapping[str, Any],
+    detail: Mapping[str, Any],
+) -> bool:
+    """What people entered in place of an invoice that is MISSING_IN_FUSION; False when that is known, or it is not.
+
+    Args:
+        transaction: the change and its event are part of it.
+        invoice_pk: key of the invoice.
+        reason: code of the finding.
+        problems: what people are told of it.
+        differences: from what was sent, field to [sent, found].
+        detail: what the event says besides.
+    """
+    values = {"reason": reason, "problems": [dict(each) for each in problems], "differences": dict(differences)}
+    row = transaction.row(sa.select(invoice).where(invoice.c.id == invoice_pk).with_for_update())
+    if row is None or row["state"] != InvoiceState.MISSING_IN_FUSION:
+        return False
+    if all(row[name] == value for name, value in values.items()):
+        return False
+    transaction.execute(sa.update(invoice).where(invoice.c.id == invoice_pk).values(values))
+    transaction.audit("invoice.entered_again", f"invoice:{invoice_pk}", differences=dict(differences), **detail)
+    return True
 
 
 def something_to_observe(transaction: Transaction) -> bool:

@@ -15,9 +15,10 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import fusion_observation, invoice, submission
 from mlc_dagster.ledger.states import InvoiceState, move
-from mlc_dagster.ledger.submissions import WAITING_PHASES, Phase, mark_unknown
+from mlc_dagster.ledger.submissions import OPEN_PHASES, Phase, mark_unknown
 
 _LARGEST_IN = 400
+_HTTP_CREATED = 201
 _WAITS = (
     sa.select(
         submission,
@@ -31,7 +32,7 @@ _WAITS = (
     .join(invoice, invoice.c.id == submission.c.invoice_pk)
     .where(
         invoice.c.window_start == sa.bindparam("window"),
-        submission.c.phase.in_([sa.literal(phase) for phase in (str(Phase.INTENT), *WAITING_PHASES)]),
+        submission.c.phase.in_([sa.literal(phase) for phase in OPEN_PHASES]),
         submission.c.ended_at.is_(None),
     )
     .order_by(submission.c.id)
@@ -201,7 +202,7 @@ def unsettled_in_group(transaction: Transaction, invoice_pk: int, pod: str, invo
             submission.c.invoice_pk != invoice_pk,
             submission.c.pod == pod,
             submission.c.invoice_group == invoice_group,
-            submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]),
+            submission.c.phase.in_(OPEN_PHASES),
             # Ended as REFUSED: looked for and absent, and sent again since.
             sa.or_(submission.c.ended_at.is_(None), submission.c.phase == str(Phase.UNKNOWN)),
         )
@@ -251,6 +252,46 @@ def refused_unseen(transaction: Transaction, pod: str) -> list[Row]:
         )
         .order_by(invoice.c.id)
     )
+
+
+def refused_since_creation(transaction: Transaction, pod: str, business_unit: str, *, at_most: int) -> list[Row]:
+    """Attempts of a business unit whose content Fusion refused since it last created one; ``body`` and ``answer``.
+
+    In the order in which they ended; the latest ``at_most``.
+    """
+    of_unit = sa.and_(submission.c.pod == pod, invoice.c.business_unit == business_unit)
+    rows = transaction.rows(
+        sa.select(submission.c.id, submission.c.body, submission.c.answer, submission.c.ended_at)
+        .join(invoice, invoice.c.id == submission.c.invoice_pk)
+        .where(
+            of_unit,
+            # As UNKNOWN where nothing of the business unit is visible: refused, and not proven to be absent.
+            submission.c.phase.in_([str(Phase.REJECTED), str(Phase.UNKNOWN)]),
+            submission.c.ended_at.is_not(None),
+            submission.c.answer.is_not(None),
+            submission.c.http_status.between(400, 499),
+        )
+        .order_by(submission.c.id.desc())
+        .limit(at_most)
+    )
+    if not rows:
+        return []
+    created = transaction.value(
+        sa.select(submission.c.ended_at)
+        .join(invoice, invoice.c.id == submission.c.invoice_pk)
+        .where(
+            of_unit,
+            # Not by the index on phases: nearly all are CREATED, and a unit's latest is found from the end at once.
+            sa.func.coalesce(submission.c.phase, "") == str(Phase.CREATED),
+            # By an answer: what was found later says nothing of when it was created.
+            submission.c.http_status == _HTTP_CREATED,
+            submission.c.id > rows[-1]["id"],
+        )
+        .order_by(submission.c.id.desc())
+        .limit(1)
+    )
+    left = [row for row in rows if created is None or row["ended_at"] > created]
+    return sorted(left, key=lambda row: (row["ended_at"], row["id"]))
 
 
 def reopen_refused(transaction: Transaction, invoice_pk: int, *, by: str) -> bool:

@@ -120,5 +120,19 @@ def judge_again(transaction: Transaction, invoice_pk: int, *, by: str, reason: s
     return row
 
 
+def judge_all_again(transaction: Transaction, parked_for: str, *, by: str, reason: str) -> int:
+    """``judge_again`` for every invoice that is parked for exactly this reason and not judged again already; how many.
+
+    For what many were parked for at once, as by a role that was taken away.
+    """
+    keys = sa.select(invoice.c.id).where(
+        invoice.c.state == str(InvoiceState.PARKED), invoice.c.reason == parked_for, invoice.c.cured_at.is_(None)
+    )
+    rows = transaction.rows(keys.order_by(invoice.c.id).with_for_update())
+    for row in rows:
+        judge_again(transaction, row["id"], by=by, reason=reason)
+    return len(rows)
+
+
 def _locked(transaction: Transaction, invoice_pk: int) -> Row | None:
     return transaction.row(sa.select(invoice).where(invoice.c.id == invoice_pk).with_for_update())

@@ -18,9 +18,7 @@ from mlc_dagster.ledger.attempt_statements import ATTEMPT, CREATED, INTENT, THIS
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import fusion_claim, invoice, submission
 from mlc_dagster.ledger.sent import keep_sent
-from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, move
-
-_IN_FLIGHT = (InvoiceState.SENDING, InvoiceState.UNKNOWN)
+from mlc_dagster.ledger.states import CREATED_STATES, IN_FLIGHT_STATES, InvoiceState, move
 
 
 class Phase(StrEnum):
@@ -44,6 +42,8 @@ class Phase(StrEnum):
 MOST_UNKNOWN = 8
 """With so many unknown outcomes something is wrong with Fusion or the way to it: no new invoice is begun."""
 WAITING_PHASES = (str(Phase.REFUSED), str(Phase.UNKNOWN))
+OPEN_PHASES = (str(Phase.INTENT), *WAITING_PHASES)
+"""Of attempts whose outcome is still to be found out, or that are to be sent again."""
 _CLAIM_GIVEN_UP = (Phase.RELEASED, Phase.FOREIGN, Phase.REJECTED)
 _NOT_CREATED = tuple(state for state in InvoiceState if state not in CREATED_STATES)
 
@@ -173,7 +173,7 @@ def claim_again(
         transaction,
         before["invoice_pk"],
         InvoiceState.SENDING,
-        expected=_IN_FLIGHT,
+        expected=IN_FLIGHT_STATES,
         event="submission.intent_again",
         detail={"after": before["phase"], "absences": before["absences"], "before": before["id"]},
     )
@@ -192,7 +192,7 @@ def _end(transaction: Transaction, submission_id: int, phase: Phase, **values: A
         sa.update(submission)
         .where(
             submission.c.id == submission_id,
-            submission.c.phase.in_([str(Phase.INTENT), *WAITING_PHASES]),
+            submission.c.phase.in_(OPEN_PHASES),
             submission.c.ended_at.is_(None),
         )
         .values(phase=str(phase), **values)
@@ -279,7 +279,7 @@ def mark_unknown(
             transaction,
             invoice_pk,
             InvoiceState.UNKNOWN,
-            expected=_IN_FLIGHT,
+            expected=IN_FLIGHT_STATES,
             event="submission.unknown",
             detail={"status": http_status, "why": why[:500]},
         )
@@ -347,7 +347,7 @@ def mark_foreign(
         transaction,
         invoice_pk,
         InvoiceState.ALREADY_IN_FUSION,
-        expected=_IN_FLIGHT,
+        expected=IN_FLIGHT_STATES,
         event="invoice.already_in_fusion",
         detail={"invoice_id": fusion_invoice_id, "differences": dict(differences)},
         fusion_invoice_id=fusion_invoice_id,
@@ -377,7 +377,7 @@ def park_submission(
         transaction,
         invoice_pk,
         InvoiceState.PARKED,
-        expected=_IN_FLIGHT,
+        expected=IN_FLIGHT_STATES,
         reason=reason,
         event="invoice.parked",
         detail={"problem": dict(problem), "status": http_status},

@@ -3,6 +3,7 @@
 import datetime as dt
 import functools
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
@@ -98,14 +99,33 @@ _encode_plain = msgspec.json.Encoder(order="sorted").encode
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
+_NOT_KEPT = re.compile("[\x00\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
+"""Of a surrogate pair: alone it stands for no character, and has no bytes in UTF-8."""
+
+
+def storable(text: str) -> str:
+    r"""``text`` as any database keeps it: halves of surrogate pairs and NUL, which none or not each does, are escaped.
+
+    They read as ``\ud800`` and ``\x00``. For text that tells what happened: it must not be lost for a character in it.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return _NOT_KEPT.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no blanks; refuses floats, which have no place near money."""
+    r"""JSON with sorted keys and no blanks; refuses floats, which have no place near money.
+
+    Text that no database keeps is written with JSON's own escapes (``\u0000``, ``\ud800``), and reads back as it was.
+    """
     if _is_plain(value):
         # The same characters at a sixth of the time. Of other types msgspec writes some that JSON does not have.
         with suppress(UnicodeEncodeError):
             return _encode_plain(value).decode()
     _refuse_floats(value)
-    return _encode(value)
+    text = _encode(value)
+    return text if text.isascii() else _HALF.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _is_plain(value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.ledger import control_numbers
 from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.exported import FileState, RecordState
@@ -24,8 +25,10 @@ from mlc_dagster.ledger.schema_outbound import export_feed, exported_file, expor
 _AT_ONCE = 1000
 
 
-class SequenceMoved(Exception):
+class SequenceMoved(Expected):
     """The feed's file numbers are not those that the files were made with; nothing was written."""
+
+    kind = FailureKind.BUSY
 
     def __init__(self, feed: str, expected: int, found: int) -> None:
         self.feed = feed

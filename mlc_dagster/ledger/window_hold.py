@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlc_dagster.ledger import windows
+from mlc_dagster.ledger import window_ends, windows
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.windows import GenerationKind, WindowBusy
 from mlc_dagster.vault import scrub
@@ -58,6 +58,8 @@ def hold_generation(
 
     Raises:
         WindowBusy: another live run holds it.
+        WindowLost: at the end of the last step: this process stood still for longer than its lease, and another run
+            has taken the window since.
     """
     try:
         with ledger.transaction() as transaction:
@@ -68,7 +70,7 @@ def hold_generation(
         if generation is not None:
             # This attempt is over: without a note the next poll would ask for it under the same run key, in vain.
             with ledger.transaction() as transaction:
-                windows.fail_generation(transaction, feed, start, generation, str(busy))
+                window_ends.fail_generation(transaction, feed, start, generation, str(busy))
         raise
     ended = threading.Event()
     beat = threading.Thread(
@@ -84,14 +86,15 @@ def hold_generation(
         ended.set()
         beat.join()
         with ledger.transaction() as transaction:
-            windows.fail_generation(transaction, feed, start, number, f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            window_ends.fail_generation(transaction, feed, start, number, text, fence=fence)
             windows.release_window(transaction, feed, start, owner)
         raise
     ended.set()
     beat.join()
     if last:
         with ledger.transaction() as transaction:
-            windows.finish_generation(transaction, feed, start, number, held.summary)
+            window_ends.finish_generation(transaction, feed, start, number, held.summary, fence=fence)
             windows.release_window(transaction, feed, start, owner)
 
 

@@ -5,25 +5,22 @@ What must run is derived from these rows alone, so a crash between the decision 
 """
 
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.ledger.database import LedgerError, Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.process import process_is_gone
-from mlc_dagster.ledger.schema import invoice, invoice_occurrence, ledger_setting, poll_window, submission, window_run
-from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
-from mlc_dagster.ledger.types import UtcDateTime
+from mlc_dagster.ledger.schema import ledger_setting, poll_window, window_run
 
 KEY_FORMAT = "%Y-%m-%d-%H:%M"
 """A window's name: the start of the window in UTC."""
 
 _LOST_REQUEST = dt.timedelta(minutes=15)
-_LONGEST_BACKOFF = dt.timedelta(minutes=15)
 _FENCE = Prepared(
     sa.select(poll_window.c.fence).where(
         poll_window.c.feed == sa.bindparam("of"), poll_window.c.window_start == sa.bindparam("start")
@@ -56,8 +53,10 @@ class RunWanted:
         return f"{self.partition_key}/g{self.generation}/a{self.attempt}"
 
 
-class WindowBusy(Exception):
+class WindowBusy(Expected):
     """Another run holds the window."""
+
+    kind = FailureKind.BUSY
 
     def __init__(self, window_start: dt.datetime, owner: str, until: dt.datetime) -> None:
         self.window_start = window_start
@@ -67,6 +66,18 @@ class WindowBusy(Exception):
         super().__init__(
             f"window {window_key(window_start)} UTC is being worked on by process {pid} on {host} "
             f"(lease until {until:%H:%M:%S} UTC); it is taken up again at the next poll"
+        )
+
+
+class WindowLost(Expected):
+    """Another run took the window over while this one stood still: it may begin nothing any more."""
+
+    kind = FailureKind.BUSY
+
+    def __init__(self, window: str) -> None:
+        self.window = window
+        super().__init__(
+            f"window {window} UTC was taken over by another run while this one stood still; that run goes on with it"
         )
 
 
@@ -141,59 +152,12 @@ def open_generation(transaction: Transaction, feed: str, start: dt.datetime, kin
     return generation
 
 
-def plan_retries(transaction: Transaction, feed: str, *, begin_new: bool = True) -> list[int]:
-    """Open a RETRY generation for each window that has something due and no open generation; their numbers.
-
-    Due: submissions whose waiting time is over, parked invoices whose cause is cured, invoices left half way. With
-    ``begin_new`` False nothing new may be sent, so invoices that only wait to be sent are no reason.
-    """
-    now = transaction.now
-    due_submission = sa.exists().where(
-        submission.c.invoice_pk == invoice.c.id,
-        submission.c.phase.in_(["INTENT", "REFUSED", "UNKNOWN"]),
-        sa.func.coalesce(submission.c.not_before, submission.c.lease_until) <= now,
-    )
-    in_flight = invoice.c.state.in_([str(InvoiceState.SENDING), str(InvoiceState.UNKNOWN)])
-    unfinished = [InvoiceState.RECEIVED, InvoiceState.VALIDATED] if begin_new else [InvoiceState.RECEIVED]
-    left = invoice.c.state.in_([str(state) for state in unfinished])
-    cured = sa.and_(invoice.c.state == str(InvoiceState.PARKED), invoice.c.cured_at.is_not(None))
-    unconfirmed = sa.and_(invoice.c.state == str(InvoiceState.CREATED), invoice.c.differences.is_(None))
-    already_open = sa.exists().where(
-        window_run.c.feed == feed, window_run.c.window_start == invoice.c.window_start, window_run.c.state == "OPEN"
-    )
-    due = sa.select(invoice.c.window_start).where(
-        sa.or_(sa.and_(in_flight, due_submission), left, cured, unconfirmed), ~already_open
-    )
-    # An appearance that waited for an outcome is decided in its own window, which need not be the invoice's.
-    decidable = (
-        sa.select(invoice_occurrence.c.window_start)
-        .join(invoice, invoice.c.id == invoice_occurrence.c.invoice_pk)
-        .where(
-            invoice_occurrence.c.outcome == str(OccurrenceOutcome.WAITING),
-            ~in_flight,
-            sa.func.coalesce(invoice.c.reason, "") != "SUBMIT_UNKNOWN",
-            ~sa.exists().where(
-                submission.c.invoice_pk == invoice.c.id,
-                submission.c.phase == "UNKNOWN",
-                submission.c.ended_at.is_not(None),
-            ),
-            ~sa.exists().where(
-                window_run.c.feed == feed,
-                window_run.c.window_start == invoice_occurrence.c.window_start,
-                window_run.c.state == "OPEN",
-            ),
-        )
-    )
-    wanted = sa.union(due, decidable).subquery()
-    starts = transaction.rows(sa.select(wanted.c.window_start).order_by(wanted.c.window_start))
-    return [open_generation(transaction, feed, row["window_start"], GenerationKind.RETRY) for row in starts]
-
-
 def runs_wanted(transaction: Transaction, feed: str) -> list[RunWanted]:
     """Every open generation that no run is working on, oldest window first, with the attempt to ask for.
 
     An attempt counts up only when the one before is known to have ended without finishing: asking twice for the same
-    attempt gives the same run key, which Dagster takes once.
+    attempt gives the same run key, which Dagster takes once. A RECONCILE is not asked for: a person did, and
+    nobody repeats it.
     """
     now = transaction.now
     rows = transaction.rows(
@@ -202,13 +166,16 @@ def runs_wanted(transaction: Transaction, feed: str) -> list[RunWanted]:
             poll_window,
             sa.and_(poll_window.c.feed == window_run.c.feed, poll_window.c.window_start == window_run.c.window_start),
         )
-        .where(window_run.c.feed == feed, window_run.c.state == "OPEN")
+        .where(
+            window_run.c.feed == feed,
+            window_run.c.state == "OPEN",
+            window_run.c.kind != str(GenerationKind.RECONCILE),
+        )
         .order_by(window_run.c.window_start, window_run.c.generation)
     )
     wanted: list[RunWanted] = []
     for row in rows:
-        held = row["lease_until"] is not None and row["lease_until"] > now and not process_is_gone(row["lease_owner"])
-        if held or (row["not_before"] is not None and row["not_before"] > now):
+        if is_held(row, now) or (row["not_before"] is not None and row["not_before"] > now):
             continue
         attempt = row["attempt"]
         started_and_died = row["attempt_started_at"] is not None
@@ -220,12 +187,19 @@ def runs_wanted(transaction: Transaction, feed: str) -> list[RunWanted]:
         elif row["requested_at"] is None:
             values = {"requested_at": now}
         if values:
-            transaction.execute(sa.update(window_run).where(*_is(row)).values(**values))
+            transaction.execute(sa.update(window_run).where(*this_run(row)).values(**values))
         wanted.append(RunWanted(row["window_start"], row["generation"], attempt, GenerationKind(row["kind"])))
     return wanted
 
 
-def _is(row: Row) -> tuple[sa.ColumnElement[bool], ...]:
+def is_held(window: Row, now: dt.datetime) -> bool:
+    """Whether a run is working on the window (a row with the lease's columns), as far as anybody can tell."""
+    until: dt.datetime | None = window["lease_until"]
+    return until is not None and until > now and not process_is_gone(window["lease_owner"])
+
+
+def this_run(row: Row) -> tuple[sa.ColumnElement[bool], ...]:
+    """Conditions that name a row of ``window_run``."""
     return (
         window_run.c.feed == row["feed"],
         window_run.c.window_start == row["window_start"],
@@ -283,8 +257,12 @@ def take_window(
         .where(poll_window.c.feed == feed, poll_window.c.window_start == start)
         .values(lease_owner=owner, lease_until=transaction.now + lease, fence=fence)
     )
+    # A failed one is worked on again, when a step of its run that was believed dead comes after all.
+    state = "OPEN" if run["state"] == "FAILED" else run["state"]
     transaction.execute(
-        sa.update(window_run).where(*_is(run)).values(run_id=run_id, attempt_started_at=transaction.now, failure=None)
+        sa.update(window_run)
+        .where(*this_run(run))
+        .values(run_id=run_id, attempt_started_at=transaction.now, failure=None, state=state)
     )
     return fence, generation, GenerationKind(run["kind"])
 
@@ -311,42 +289,6 @@ def release_window(transaction: Transaction, feed: str, start: dt.datetime, owne
         .where(poll_window.c.feed == feed, poll_window.c.window_start == start, poll_window.c.lease_owner == owner)
         .values(lease_owner=None, lease_until=None)
     )
-
-
-def finish_generation(
-    transaction: Transaction, feed: str, start: dt.datetime, generation: int, summary: Mapping[str, Any]
-) -> None:
-    """The generation's work is done; rows that wait for a later time have a generation of their own then."""
-    transaction.execute(
-        sa.update(window_run)
-        .where(window_run.c.feed == feed, window_run.c.window_start == start, window_run.c.generation == generation)
-        .values(state="DONE", finished_at=transaction.now, summary=dict(summary), failure=None)
-    )
-    transaction.audit("window.done", f"window:{window_key(start)}", generation=generation, **summary)
-
-
-def fail_generation(transaction: Transaction, feed: str, start: dt.datetime, generation: int, failure: str) -> None:
-    """This attempt ended without finishing; it is asked for again after a pause that doubles up to 15 minutes."""
-    where = (
-        window_run.c.feed == feed,
-        window_run.c.window_start == start,
-        window_run.c.generation == generation,
-    )
-    attempt = int(transaction.value(sa.select(window_run.c.attempt).where(*where)) or 1)
-    pause = min(dt.timedelta(seconds=15 * 2 ** min(attempt - 1, 8)), _LONGEST_BACKOFF)
-    transaction.execute(
-        sa.update(window_run)
-        .where(*where, window_run.c.state == "OPEN")
-        .values(
-            failure=failure[:2000],
-            not_before=transaction.now + pause,
-            # One that failed before it got the window has been started too: the next request needs a new run key.
-            attempt_started_at=sa.func.coalesce(
-                window_run.c.attempt_started_at, sa.literal(transaction.now, UtcDateTime)
-            ),
-        )
-    )
-    transaction.audit("window.failed", f"window:{window_key(start)}", generation=generation, failure=failure[:2000])
 
 
 def close_windows(

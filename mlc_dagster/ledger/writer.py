@@ -157,7 +157,9 @@ class LedgerWriter:
         """All of them without savepoints, which cost as much as a change; None, and nothing written, when one fails."""
         try:
             with self._transaction() as transaction:
-                return [(_run_bare(transaction, change), None) for change, _, _ in group]
+                ended: list[_Ended] = [(_run_bare(transaction, change), None) for change, _, _ in group]
+                _run_bare(transaction, Transaction.flush_audit)
+                return ended
         except _ChangeFailed:
             return None
 
@@ -172,22 +174,31 @@ class _ChangeFailed(Exception):
 
 def _run_bare(transaction: Transaction, change: Change) -> Any:
     try:
-        return change(transaction)
+        result = change(transaction)
+        # An error that the change kept to itself.
+        transaction.require_open()
     except OperationalError:
         raise
     except Exception as error:
         raise _ChangeFailed from error
+    return result
 
 
 def _run_one(transaction: Transaction, change: Change) -> _Ended:
     try:
         with transaction.savepoint():
-            return change(transaction), None
+            result = change(transaction)
+            transaction.require_open()
+            # Its events with it: one that cannot be written is this change's fault.
+            transaction.flush_audit()
     except OperationalError:
         # Deadlock, full disk, lost server: the database may have ended the whole transaction, neighbours included.
         raise
     except Exception as error:  # noqa: BLE001 - handed to the task that asked for the change
+        # Where the savepoint was not enough, the neighbours' changes are gone too.
+        transaction.require_open()
         return None, error
+    return result, None
 
 
 def _end(outcomes: "list[tuple[asyncio.Future[Any], _Ended]]") -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.resources.connectors import FusionResource, LedgerResource, StampliSftpResource
 from mlc_dagster.resources.wiring import Wiring
 from mlc_dagster.settings import Settings
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 _SANDBOX_ANSWERS_WITHIN = 2.0
 
 
-class SandboxDown(Exception):
+class SandboxDown(Expected):
     """There is no mlc.yaml, and the sandbox that the definitions show instead is not running."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, where: str) -> None:
         self.where = where

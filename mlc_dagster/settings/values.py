@@ -13,9 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from mlc_dagster.expected import Expected, FailureKind
 
-class SettingsError(Exception):
+
+class SettingsError(Expected):
     """mlc.yaml cannot be used. ``problems`` holds one line per fault: key, value, what to do."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, source: str, problems: list[str]) -> None:
         self.source = source

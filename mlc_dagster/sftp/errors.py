@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from mlc_dagster.expected import Expected, FailureKind
 
-class SftpError(Exception):
+
+class SftpError(Expected):
     """Base of every error this package raises; ``transient`` is True when trying again later makes sense."""
+
+    kind = FailureKind.REMOTE
 
     transient: ClassVar[bool] = False
 
@@ -32,6 +36,8 @@ class HostKeyRejected(SftpError):
 class PinUnreadable(SftpError):
     """A ``host_key`` setting is neither a fingerprint nor a known_hosts line."""
 
+    kind = FailureKind.CONFIGURATION
+
     def __init__(self, pin: str, reason: str) -> None:
         self.pin = pin
         self.reason = reason
@@ -43,6 +49,8 @@ class PinUnreadable(SftpError):
 
 class KeyUnreadable(SftpError):
     """The private key's text cannot be used. The text itself is never part of the error."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -213,6 +221,8 @@ class FileTooLarge(SftpError):
 
 class LocalFileError(SftpError):
     """Our own disk refused: to take the downloaded bytes, or to give those to upload."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, target: Path, reason: str, *, doing: Literal["written", "read"] = "written") -> None:
         self.target = target

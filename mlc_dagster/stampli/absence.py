@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, auto
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.fusion.client import FusionClient
+from mlc_dagster.fusion.halves import may_be
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import (
     Control,
@@ -28,8 +30,10 @@ from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.stampli.identity import number_key
 
 
-class DataAccessLost(Exception):
+class DataAccessLost(Expected):
     """Fusion no longer shows invoices that it showed before: absence cannot be proven, so nothing may be posted."""
+
+    kind = FailureKind.REMOTE
 
     def __init__(self, business_unit: str) -> None:
         self.business_unit = business_unit
@@ -114,7 +118,7 @@ class AbsenceProver:
     def _of_unit(sought: Sought, found: Found, *, lost: bool) -> Finding:
         if not found.control_seen:
             return Finding(Presence.UNPROVEN if lost else Presence.NOTHING_VISIBLE)
-        rows = tuple(row for row in found.rows if row.business_unit in (sought.business_unit, None))
+        rows = tuple(row for row in found.rows if _named(row.business_unit, sought.business_unit))
         return Finding(Presence.PRESENT if rows else Presence.ABSENT, rows)
 
     async def _look_up_in(self, unit: str, sought: Sequence[Sought]) -> dict[int, Finding]:
@@ -207,7 +211,7 @@ def _spellings(sought: Iterable[Sought]) -> list[str]:
 
 def _judge(sought: Sought, found: Found, missing: Presence) -> Finding:
     same = list(_same_number(sought, found.rows))
-    here = [row for row in same if row.business_unit in (sought.business_unit, None)]
+    here = [row for row in same if _named(row.business_unit, sought.business_unit)]
     if here:
         return Finding(Presence.PRESENT, tuple(here))
     if not found.control_seen:
@@ -219,5 +223,10 @@ def _same_number(sought: Sought, rows: Iterable[InvoiceRecord]) -> Iterable[Invo
     """Rows with the number and supplier; a row that does not name its supplier's number counts as his."""
     key = number_key(sought.number)
     for row in rows:
-        if number_key(row.number) == key and row.supplier_number in (sought.supplier_number, None):
+        if may_be(number_key(row.number), key) and _named(row.supplier_number, sought.supplier_number):
             yield row
+
+
+def _named(text: str | None, sought: str) -> bool:
+    """Whether a row's text is, or may be, the one that is sought: one that does not tell is not absent."""
+    return text is None or may_be(text, sought)

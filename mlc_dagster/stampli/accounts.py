@@ -117,6 +117,8 @@ class AccountBuilder:
         self._crosswalks = crosswalks
         self._on = on
         self._template = template_of(company, chart)
+        self._asks_cost_center = any(segment.name == COST_CENTER for segment in self._template)
+        self._positions = self._find_positions()
 
     def combination(self, code: str, line: InvoiceLine | None, field: str) -> tuple[Combination | None, list[Problem]]:
         """The combination that a code and the dimensions of its line ask for, or every reason why there is none.
@@ -138,8 +140,7 @@ class AccountBuilder:
         if segments is None:
             return None, problems
         named = dimensions.get(COST_CENTER)
-        placeholder = any(segment.name == COST_CENTER for segment in self._template)
-        return Combination(segments, named, full is None and named is None and placeholder), problems
+        return Combination(segments, named, full is None and named is None and self._asks_cost_center), problems
 
     def _dimensions(self, line: InvoiceLine | None) -> tuple[dict[str, str], list[Problem]]:
         dimensions = {} if line is None else dict(line.dimensions)
@@ -159,7 +160,7 @@ class AccountBuilder:
     def _lapsed(self, kind: str, code: str) -> str:
         return f"The crosswalk has rows for {kind} {code} and none holds on {self._on}; add one or correct the dates."
 
-    def _positions(self) -> dict[str, int]:
+    def _find_positions(self) -> dict[str, int]:
         """Segment position by dimension, as far as template and chart tell."""
         positions = {segment.name: at for at, segment in enumerate(self._template) if segment.name is not None}
         if self._chart.cost_center is not None:
@@ -175,7 +176,7 @@ class AccountBuilder:
             problems.append(problem("ACCOUNT_UNMAPPED", field=field, value=code, remedy=remedy))
             return None
         agreed = True
-        for name, position in self._positions().items():
+        for name, position in self._positions.items():
             value = dimensions.get(name)
             if value is not None and value != full[position]:
                 agreed = False
@@ -207,7 +208,7 @@ class AccountBuilder:
                 problems.append(problem("ACCOUNT_UNMAPPED", field=place, remedy=remedy))
         if len(filled) < len(self._template):
             return None
-        position, named = self._positions().get(COST_CENTER), dimensions.get(COST_CENTER)
+        position, named = self._positions.get(COST_CENTER), dimensions.get(COST_CENTER)
         if position is not None and named is not None and filled[position] != named:
             # The template has a fixed cost centre: what the line says would be lost without a word.
             told = f"the account template has {filled[position]}, dim_cost_center says {named}"

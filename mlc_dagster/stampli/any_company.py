@@ -1,15 +1,17 @@
-"""What is wrong with an invoice whatever its company's settings are: for people who have a file and no mlc.yaml.
+"""What is wrong with an invoice for people who look at a file: whatever its company's settings are, or with them.
 
-Belongs here: asking ``checks`` under every way of taxing and telling the kindest answer. Does not: rules of its own.
+Belongs here: asking ``checks``, without mlc.yaml under every way of taxing, telling the kindest answer. Does not: rules
+of its own.
 """
 
+from collections.abc import Mapping
 from typing import get_args
 
 from mlc_dagster.settings import CompanySettings
 from mlc_dagster.settings.stampli import TaxMode
-from mlc_dagster.stampli.checks import check_invoice
+from mlc_dagster.stampli.checks import VOID, check_invoice
 from mlc_dagster.stampli.model import Invoice
-from mlc_dagster.stampli.reasons import Problem
+from mlc_dagster.stampli.reasons import Problem, problem
 
 _COMPANIES = tuple(
     CompanySettings(
@@ -31,3 +33,14 @@ def problems_of(invoice: Invoice) -> list[Problem]:
         if least is None or len(found) < len(least):
             least = found
     return least or []
+
+
+def problems_under(invoice: Invoice, companies: Mapping[str, CompanySettings]) -> list[Problem]:
+    """What parks the invoice under the settings of its own company, by Stampli's id; or that it has none."""
+    company = companies.get(invoice.company_id)
+    if company is not None:
+        return check_invoice(invoice, company)
+    if invoice.status == VOID:
+        return []
+    remedy = f"Add {invoice.company_id} under stampli.companies in mlc.yaml."
+    return [problem("BU_UNMAPPED", field="company_id", value=invoice.company_id, remedy=remedy)]

@@ -13,7 +13,7 @@ from mlc_dagster.stampli.mapping import BodyValue, Mapping
 from mlc_dagster.stampli.model import fixed_point
 
 GROUP_SLOT = "@@mlc-invoice-group@@"
-"""Stands for the InvoiceGroup until the intent names window and generation; see ``fill_group``."""
+"""Stands for the InvoiceGroup until the intent names window, generation and run; see ``fill_group``."""
 
 
 def render_body(mapping: Mapping, invoice_group: str) -> bytes:

@@ -133,10 +133,10 @@ def warn_about(invoice: Invoice) -> list[Problem]:
 
 def unbalanced(invoice: Invoice, company: CompanySettings) -> Decimal:
     """Header minus lines, in units of the invoice's currency; tax that Fusion will add counts as a line."""
-    lines = total([line.amount for line in invoice.lines])
+    parts = [line.amount for line in invoice.lines]
     if company.tax_mode == "fusion_calculates":
-        lines = total((lines, invoice.tax_amount or Decimal(0)))
-    return difference(invoice.amount, lines)
+        parts.append(invoice.tax_amount or Decimal(0))
+    return difference(invoice.amount, total(parts))
 
 
 def _of(line: InvoiceLine, column: str) -> str:

@@ -5,6 +5,7 @@ invoices are looked up, and when their turn comes, is in ``posting``.
 """
 
 import datetime as dt
+import secrets
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,16 +19,24 @@ from mlc_dagster.stampli.absence import Finding
 from mlc_dagster.stampli.body import fill_group
 from mlc_dagster.stampli.comparison import body_fields, compare
 from mlc_dagster.stampli.earlier_attempts import is_unchanged
+from mlc_dagster.stampli.forgotten import GROUP_PREFIX
 from mlc_dagster.stampli.inbound import Inbound, WindowWork
 from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import Problem, problem
 from mlc_dagster.stampli.sending import PostingSummary, lease_length
 from mlc_dagster.stampli.uncertainty import require_window
 
+_TOKEN_BYTES = 4
+"""Of what tells one run's group from another's with the same window and generation."""
+
 
 def invoice_group(window_start: dt.datetime, generation: int) -> str:
-    """The InvoiceGroup under which a generation's invoices are found in Fusion; at most 50 characters."""
-    return f"MLC {window_key(window_start)} g{generation}"
+    """A new InvoiceGroup, under which one run's invoices are found in Fusion; at most 50 characters.
+
+    Its last word is chance: after a restore windows and generations come again, and what the forgotten run created must
+    not be taken for what a new one may have created. Never made anew for what was sent: its frozen body names it.
+    """
+    return f"{GROUP_PREFIX}{window_key(window_start)} g{generation} {secrets.token_hex(_TOKEN_BYTES)}"
 
 
 class Claiming:

@@ -115,7 +115,7 @@ class ColumnReader:
             ParsedInvoice,
             company,
             kept(source_ids),
-            kept(tuple(block.lines[start:end]) for start, end in zip(starts, ends, strict=True)),
+            kept(map(tuple(block.lines).__getitem__, map(slice, starts, ends))),
             number,
             vendor,
             currency,
@@ -161,7 +161,7 @@ class ColumnReader:
         dimensions = self._by_name(self._dimensions, lines)
         arguments[_LINE_ARGUMENTS["dimensions"]] = [{} for _ in range(rows)] if dimensions is None else dimensions
         arguments[_LINE_ARGUMENTS["custom"]] = self._by_name(self._line_custom, lines)
-        read = list(map(InvoiceLine, *_positional(arguments)))
+        read = tuple(map(InvoiceLine, *_positional(arguments)))
         numbers = [line.number for line in read]
         if lines.bad:
             bad.update(bisect_right(begins, row) - 1 for row in lines.bad)
@@ -169,7 +169,7 @@ class ColumnReader:
         # Where a number is not above the one before it, an invoice must begin.
         falls = compress(count(1), map(ge, numbers, numbers[1:]))
         bad.update(bisect_right(begins, row) - 1 for row in set(falls).difference(begins))
-        return [tuple(read[begin:end]) for begin, end in pairwise(begins)]
+        return [read[begin:end] for begin, end in pairwise(begins)]
 
     def _column(self, slot: Slot, part: _Columns) -> Sequence[Any] | None:
         """Values of the column; None: all its cells are empty."""
@@ -201,28 +201,26 @@ class ColumnReader:
             pattern = self._amounts_of.get(units)
             if pattern is None:
                 pattern = self._amounts_of[units] = _column_pattern(amount_pattern(self._values, units))
-            # One look at all cells, each with exactly the decimals of the currency; a zero loses its sign.
-            if (numbers := self._matched(pattern, cells)) is not None:
-                return [value if value or value is None else abs(value) for value in _decimals(numbers)]
+            # One look at all cells, each with exactly the decimals of the currency.
+            joined = "\n".join(cells)
+            if pattern.fullmatch(joined) is not None:
+                return _decimals(self._with_points(cells, joined), joined)
         converters = {currency: self._money(currency) for currency in set(currencies)}
         return _one_by_one((converters[currency] for currency in currencies), cells, part.bad)
 
     def _numbers(self, convert: Convert, cells: Column, bad: set[int]) -> Sequence[Decimal | None]:
-        numbers = self._matched(self._number, cells)
-        if numbers is None:
+        joined = "\n".join(cells)
+        if self._number.fullmatch(joined) is None:
             return _one_by_one(repeat(convert), cells, bad)
         # Trailing zeros are dropped: 5.50 and 5.5 are the same content.
         short = [
-            number.rstrip("0").rstrip(".") if number[-1:] == "0" and "." in number else number for number in numbers
+            number.rstrip("0").rstrip(".") if number[-1:] == "0" and "." in number else number
+            for number in self._with_points(cells, joined)
         ]
-        return [value if value or value is None else Decimal(0) for value in _decimals(short)]
+        return _decimals(short, joined)
 
-    def _matched(self, pattern: re.Pattern[str], cells: Column) -> Sequence[str] | None:
-        """The cells with a point as decimal mark when each of them is empty or of the pattern."""
-        # None of the cells holds a line end: they are printable.
-        joined = "\n".join(cells)
-        if pattern.fullmatch(joined) is None:
-            return None
+    def _with_points(self, cells: Column, joined: str) -> Sequence[str]:
+        """The cells with a point as decimal mark; ``joined``: the same, one a line."""
         return cells if self._values.decimal_mark == "." else joined.replace(",", ".").split("\n")
 
     def _by_name(self, slots: Sequence[Slot], part: _Columns) -> Sequence[dict[str, str]] | None:
@@ -247,7 +245,7 @@ class ColumnReader:
 
 
 def _column_pattern(number: str) -> re.Pattern[str]:
-    """Cells of a column, one a line, each empty or like ``number``."""
+    """Cells of a column, one a line, each empty or like ``number``; no cell holds a line end, they are printable."""
     return re.compile(rf"(?:(?:{number})?\n)*+(?:{number})?")
 
 
@@ -257,8 +255,11 @@ def _positional(arguments: list[Iterable[Any] | None]) -> list[Iterable[Any]]:
     return [repeat(None) if each is None else each for each in arguments[: given + 1]]
 
 
-def _decimals(numbers: Sequence[str]) -> Sequence[Decimal | None]:
-    return list(map(_READ, numbers)) if all(numbers) else [_READ(each) if each else None for each in numbers]
+def _decimals(numbers: Sequence[str], joined: str) -> Sequence[Decimal | None]:
+    """Values of numbers, None of empty ones; a zero loses its sign. ``joined``: their cells, one a line."""
+    values = list(map(_READ, numbers)) if all(numbers) else [_READ(each) if each else None for each in numbers]
+    # No number without these two characters is a zero with a sign.
+    return [value if value or value is None else abs(value) for value in values] if "-0" in joined else values
 
 
 def _mark_long(cells: Column, limit: int, bad: set[int]) -> None:

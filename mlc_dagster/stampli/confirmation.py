@@ -24,11 +24,12 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.invoice_chunks import window_invoices, window_rows
 from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.schema import submission
-from mlc_dagster.ledger.states import InvoiceState, move
+from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState, move
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.sftp.errors import SftpError
 from mlc_dagster.stampli.absence import DataAccessLost, require_visible
 from mlc_dagster.stampli.comparison import body_fields, compare
+from mlc_dagster.stampli.entered_again import EnteredAgain, find_entered_again, note_entered_again
 from mlc_dagster.stampli.inbound import Inbound, silent
 from mlc_dagster.stampli.model import invoice_from_json
 
@@ -42,12 +43,6 @@ _WRITTEN = 10
 _COMPARED = ("id", "number", "business_unit", "state", "fusion_invoice_id", "differences")
 _ACTION_TRIES = 3
 _AGAIN = "tried again at the next reconcile of its window"
-_IN_FUSION = (
-    InvoiceState.CREATED,
-    InvoiceState.CONFIRMED,
-    InvoiceState.MISSING_IN_FUSION,
-    InvoiceState.VOIDED_IN_FUSION,
-)
 
 
 @dataclass
@@ -129,7 +124,7 @@ class Confirming:
         """
         if self._behind is not None:
             await self._behind
-        states = _IN_FUSION if again else (InvoiceState.CREATED,)
+        states = tuple(sorted(CREATED_STATES)) if again else (InvoiceState.CREATED,)
         after = 0
         while rows := await asyncio.to_thread(self._rows, states, after, _CHUNK):
             after = rows[-1]["id"]
@@ -146,7 +141,10 @@ class Confirming:
             return
         records = await read_back(self._client, {row["fusion_invoice_id"] for row in rows})
         await require_visible(self._inbound.ledger, self._client, self._inbound.pod, rows, records)
-        found = await asyncio.to_thread(self._judge, rows, records)
+        bodies = await asyncio.to_thread(self._bodies, rows)
+        gone = [row for row in rows if row["fusion_invoice_id"] not in records]
+        again = await find_entered_again(self._inbound, self._client, gone, bodies) if gone else {}
+        found = await asyncio.to_thread(_judge_all, rows, records, bodies, again)
         for start in range(0, len(found), _WRITTEN):
             part = found[start : start + _WRITTEN]
             await self._writer.submit(lambda transaction, part=part: _record(transaction, part))
@@ -154,10 +152,9 @@ class Confirming:
             each.tell(self._summary)
         self._progress(len(rows))
 
-    def _judge(self, rows: Sequence[Row], records: Mapping[int, InvoiceRecord]) -> "list[_Found]":
+    def _bodies(self, rows: Sequence[Row]) -> dict[int, bytes]:
         with self._inbound.ledger.reading() as reading:
-            bodies = sent_bodies(reading, [row["id"] for row in rows])
-        return [_judge(row, records.get(row["fusion_invoice_id"]), bodies.get(row["id"])) for row in rows]
+            return sent_bodies(reading, [row["id"] for row in rows])
 
 
 def sent_bodies(transaction: Transaction, invoice_keys: Sequence[int]) -> dict[int, bytes]:
@@ -180,15 +177,28 @@ class _Found:
     event: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
     columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    again: EnteredAgain | None = None
+    """Gone, and entered again by somebody."""
 
 
-def _judge(row: Row, record: InvoiceRecord | None, body: bytes | None) -> _Found:
+def _judge_all(
+    rows: Sequence[Row],
+    records: Mapping[int, InvoiceRecord],
+    bodies: Mapping[int, bytes],
+    again: Mapping[int, EnteredAgain],
+) -> list[_Found]:
+    return [
+        _judge(row, records.get(row["fusion_invoice_id"]), bodies.get(row["id"]), again.get(row["id"])) for row in rows
+    ]
+
+
+def _judge(row: Row, record: InvoiceRecord | None, body: bytes | None, again: EnteredAgain | None) -> _Found:
     name = f"{row['number']} (InvoiceId {row['fusion_invoice_id']})"
     state = InvoiceState(row["state"])
     if record is None:
-        return _Found(
-            row, lambda summary: summary.missing.append(name), InvoiceState.MISSING_IN_FUSION, "invoice.missing"
-        )
+        told = name if again is None else f"{name}: {again.text}"
+        missing = InvoiceState.MISSING_IN_FUSION
+        return _Found(row, lambda summary: summary.missing.append(told), missing, "invoice.missing", again=again)
     if record.canceled:
         return _Found(row, lambda summary: summary.voided.append(name), InvoiceState.VOIDED_IN_FUSION, "invoice.voided")
     if body == b"" and state is InvoiceState.CONFIRMED:
@@ -225,17 +235,13 @@ def _count_confirmed(summary: ConfirmationSummary) -> None:
 def _record(transaction: Transaction, found: Sequence[_Found]) -> None:
     for each in found:
         row, target = each.row, each.target
-        if target is None or (row["state"] == target and each.columns.get("differences") is None):
-            continue
-        move(
-            transaction,
-            row["id"],
-            target,
-            expected=(InvoiceState(row["state"]),),
-            event=each.event,
-            detail=each.detail,
-            **each.columns,
-        )
+        if target is not None and (row["state"] != target or each.columns.get("differences") is not None):
+            expected = (InvoiceState(row["state"]),)
+            move(
+                transaction, row["id"], target, expected=expected, event=each.event, detail=each.detail, **each.columns
+            )
+        if each.again is not None:
+            note_entered_again(transaction, row["id"], each.again)
 
 
 async def _finish_steps(

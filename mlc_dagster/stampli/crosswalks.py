@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.settings import CrosswalkSettings
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -21,8 +22,10 @@ _REQUIRED = ("stampli", "fusion")
 _OPTIONAL = ("site", "valid_from", "valid_to")
 
 
-class CrosswalkError(Exception):
+class CrosswalkError(Expected):
     """A crosswalk file that cannot be used: which file, and one line per fault."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, source: str, problems: list[str]) -> None:
         self.source = source
@@ -50,7 +53,10 @@ class Crosswalk:
 
     def lookup(self, code: str, on: dt.date) -> Target | None:
         """The row that holds on this date; None: no row, the code is the same on both sides (but see ``lapsed``)."""
-        return next((target for target in self._rows.get(code, ()) if target.holds(on)), None)
+        for target in self._rows.get(code, ()):  # a generator would cost more than what it looks at, for each line
+            if target.holds(on):
+                return target
+        return None
 
     def lapsed(self, code: str, on: dt.date) -> bool:
         """True when the code has rows and none holds on this date.

@@ -120,8 +120,10 @@ def _safe(name: str) -> bool:
 class Delivery:
     """The files of one manifest, or of one bundle."""
 
-    def __init__(self, path: Path, profile: Profile) -> None:
+    def __init__(self, path: Path, profile: Profile, name: str | None = None) -> None:
+        """Messages call it ``name``, by default as its path does."""
         self._path = path
+        self._name = name or path.name
         self._profile = profile
         self._checked: set[str] = set()
         with path.open("rb") as stream:
@@ -137,15 +139,13 @@ class Delivery:
             with self._path.open("rb") as stream:
                 content = stream.read(MAX_MANIFEST + 1)
         if len(content) > MAX_MANIFEST:
-            raise FileRejected(
-                "FILE_SCHEMA", f"{self._path.name}: is no manifest; one has at most {MAX_MANIFEST} bytes"
-            )
+            raise FileRejected("FILE_SCHEMA", f"{self._name}: is no manifest; one has at most {MAX_MANIFEST} bytes")
         return content
 
     @cached_property
     def contents(self) -> Contents:
         """What the manifest says; raises FileRejected."""
-        return read_manifest(self.manifest, self._path.name, self._profile)
+        return read_manifest(self.manifest, self._name, self._profile)
 
     def member(self, part: Part) -> Member:
         """The one file that is this part of the delivery.
@@ -156,7 +156,7 @@ class Delivery:
         named = [each for each in self.contents.members if re.fullmatch(part.file, each.name)]
         if len(named) != 1:
             raise FileRejected(
-                "FILE_SCHEMA", f"{self._path.name}: names {len(named)} files like {part.file!r}, one is expected"
+                "FILE_SCHEMA", f"{self._name}: names {len(named)} files like {part.file!r}, one is expected"
             )
         return named[0]
 
@@ -195,7 +195,7 @@ class Delivery:
             with zipfile.ZipFile(self._path) as bundle, bundle.open(name) as stream:
                 yield cast("BinaryIO", stream)
         except (zipfile.BadZipFile, KeyError, EOFError) as error:
-            raise FileRejected("FILE_SCHEMA", f"{self._path.name}: is no whole bundle: {shown(str(error))}") from None
+            raise FileRejected("FILE_SCHEMA", f"{self._name}: is no whole bundle: {shown(str(error))}") from None
 
 
 def difference(member: Member, size: int, sha256: str) -> str | None:

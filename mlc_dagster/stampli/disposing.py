@@ -1,317 +1,285 @@
 """After the commit: what was processed is archived or deleted on the server, when mlc.yaml says so.
 
-Belongs here: files, with what belongs to them: their marker, or the files that a manifest names. Does not: deciding
-that something was processed (``reading``). A file is first renamed to a name of its own, then compared with the bytes
-that were processed; after a crash at any point the next attempt goes on from the names that it finds.
+Belongs here: which files, whose turn it is, and what is told of those that stay. Does not: deciding that something
+was processed (``reading``), the moves themselves (``putting_away``), versions met on the way (``newer_versions``). A
+file is first renamed to a name of its own, then compared with the bytes that were processed; after a crash at any point
+the next attempt goes on from the names that it finds.
 """
 
-import hashlib
-import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+import datetime as dt
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
 
 from mlc_dagster.ledger import disposal
-from mlc_dagster.ledger import files as ledger_files
-from mlc_dagster.ledger.archive import Archive, ArchiveDamaged, PayloadErased
-from mlc_dagster.ledger.database import Ledger, Row
-from mlc_dagster.ledger.disposal import DONE_STATES
-from mlc_dagster.ledger.files import FileState
-from mlc_dagster.settings import StampliSettings
-from mlc_dagster.sftp.download import Download, DownloadRequest
-from mlc_dagster.sftp.errors import SftpError, TargetExists
-from mlc_dagster.sftp.listing import RemoteFile
+from mlc_dagster.ledger.archive import ArchiveDamaged
+from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.disposal import DONE_STATES, DisposalState
+from mlc_dagster.ledger.process import process_name
+from mlc_dagster.ledger.tellings import notice
+from mlc_dagster.sftp.errors import SftpError
 from mlc_dagster.sftp.session import SftpSession
-from mlc_dagster.stampli.deliveries import Delivery, Member, read_manifest
-from mlc_dagster.stampli.feed import FEED, OpenSession
-from mlc_dagster.stampli.file_ends import MAX_MANIFEST
-from mlc_dagster.stampli.parsed import FileRejected
-from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.feed import FEED
+from mlc_dagster.stampli.hidden_names import split_path
+from mlc_dagster.stampli.inbound import Inbound
+from mlc_dagster.stampli.manifest_claims import Claims, claims_in
+from mlc_dagster.stampli.newer_versions import NotTaken, give_back
 from mlc_dagster.stampli.profile_files import Manifest
+from mlc_dagster.stampli.putting_away import HiddenDelivery, OtherBytes, PuttingAway
 
 _EARLIER = 200
 """Files of earlier windows that one run tries again: a long list, as of years of ``leave``, must not hold it up."""
-_GONE = "gone"
-_NEWER = "left: a newer version is in its place"
+PER_POLL = 20
+"""Files that one poll tries again: a tick has seconds, and each file is read back whole."""
+AGAIN_AFTER = dt.timedelta(minutes=15)
+"""From a failed attempt to the next one by a poll; runs do not wait for it."""
+TELL_AFTER = dt.timedelta(days=1)
+"""After so long a file that cannot be put away is told to people: that long, a full disk may take to be noticed."""
+_MARGIN = dt.timedelta(seconds=60)
+_CAUSE = "processed files cannot be put away"
 
 
-def dispose_files(
-    ledger: Ledger,
-    open_session: OpenSession,
-    archive: Archive,
-    settings: StampliSettings,
-    profile: Profile,
-    rows: Sequence[Row],
-    *,
-    scratch: Path,
-) -> list[str]:
-    """Archive or delete on the server what was processed.
+def dispose_files(inbound: Inbound, rows: Sequence[Row]) -> list[str]:
+    """Archive or delete on the server what was processed. One process at a time does; another one's turn passes.
 
     A file of another size or time is a newer version and is not touched: its writer may not have finished. Another
-    hash after the rename means that a newer version arrived in that moment: it goes back to its name and is read at
-    the next poll.
+    hash after the rename means that a newer version arrived in that moment: it gets its name back and is read at the
+    next poll, or is taken in from where it lies when the name is taken.
 
     Args:
+        inbound: the wiring.
         rows: rows of ``source_file``; those that are processed and not disposed of are taken.
-        scratch: folder for what is looked at meanwhile.
 
     Returns:
-        One line per file that could not be disposed of; they stay where they are and are tried again.
+        One line per file that could not be disposed of, which stays where it is and is tried again; and one per newer
+        version that was met.
+
+    Raises:
+        SftpError: the server cannot be used.
     """
+    return _in_turn(inbound, rows) or []
+
+
+def _in_turn(inbound: Inbound, rows: Sequence[Row]) -> list[str] | None:
+    """As ``dispose_files``; None where another process is at it."""
     todo = [row for row in rows if row["state"] in DONE_STATES and row["sha256"] and row["disposed_at"] is None]
-    if settings.after_read == "leave" or not todo:
+    if inbound.stampli.after_read == "leave" or not todo:
         return []
-    problems: list[str] = []
-    with open_session() as session:
-        if settings.after_read == "archive":
-            # Told before any file is renamed: one that cannot be put away stays under its own name.
-            todo, problems = _with_archive(session, settings, todo)
-        putting_away = _Disposal(session, archive, settings, profile)
-        if todo and isinstance(profile.file.end, Manifest):
-            try:
-                putting_away.claimed = _claimed(ledger, session, profile, todo, scratch)
-            except SftpError as error:
-                return [*problems, str(error)]
-        for row in todo:
-            try:
-                how = putting_away.of(row)
-            except (SftpError, ArchiveDamaged) as error:
-                problems.append(f"{row['path']}: {error}" if isinstance(error, ArchiveDamaged) else str(error))
-                continue
-            with ledger.transaction() as transaction:
-                disposal.disposed(transaction, row, how)
-    return problems
+    owner = f"{process_name(os.getpid())}|{uuid4().hex}"
+    # A session ends by its own deadline, so nobody moves a file after the lease.
+    lease = dt.timedelta(seconds=inbound.stampli.sftp.poll_deadline) + _MARGIN
+    with inbound.ledger.transaction() as transaction:
+        until = disposal.take_turn(transaction, FEED, owner, lease)
+    if until is None:
+        return None
+    attempt = _Attempt(inbound, until)
+    try:
+        with inbound.open_session() as session:
+            attempt.go(session, todo)
+    except SftpError as error:
+        attempt.failed |= {int(row["id"]): str(error) for row in todo if row["id"] not in attempt.ended}
+        raise
+    finally:
+        tried = {*attempt.ended, *attempt.failed}
+        with inbound.ledger.transaction() as transaction:
+            disposal.end_turn(transaction, FEED, owner, tried=tried, failed=attempt.failed)
+    return attempt.told
 
 
-def dispose_processed(
-    ledger: Ledger,
-    open_session: OpenSession,
-    archive: Archive,
-    settings: StampliSettings,
-    profile: Profile,
-    rows: Sequence[Row],
-    *,
-    scratch: Path,
-) -> list[str]:
+def dispose_processed(inbound: Inbound, rows: Sequence[Row]) -> list[str]:
     """As ``dispose_files``, and what earlier runs could not put away, the oldest first.
 
     A file that one of them has renamed and not put away is under a name that nobody but us knows.
 
     Args:
+        inbound: the wiring.
         rows: this run's rows of ``source_file``.
 
     Returns:
-        One line per file that could not be disposed of; where there are more, how many wait.
+        As ``dispose_files``; where more wait, how many.
     """
-    if settings.after_read == "leave":
+    if inbound.stampli.after_read == "leave":
         return []
-    with ledger.reading() as reading:
+    with inbound.ledger.reading() as reading:
         earlier = disposal.undisposed_files(reading, FEED, limit=_EARLIER)
     todo = {int(row["id"]): row for row in (*earlier, *rows)}
-    problems = dispose_files(ledger, open_session, archive, settings, profile, list(todo.values()), scratch=scratch)
-    with ledger.reading() as reading:
+    told = _in_turn(inbound, list(todo.values()))
+    if told is None:
+        return []
+    with inbound.ledger.reading() as reading:
         left = disposal.count_undisposed(reading, FEED)
-    if left > len(problems):
-        problems.insert(0, f"{left} processed files are not put away; every run tries the oldest {_EARLIER} again")
-    return problems
-
-
-def _with_archive(session: SftpSession, settings: StampliSettings, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """(files whose archive folder is there, one line per archive folder that is not)."""
-    missing: set[str] = set()
-    for folder in sorted({_split(row["path"])[0] + settings.archive_directory for row in rows}):
-        try:
-            if session.stat(folder) is None:
-                missing.add(folder)
-        except SftpError:
-            # A folder that may not be looked at may still be written to; the rename tells.
-            continue
-    kept = [row for row in rows if _split(row["path"])[0] + settings.archive_directory not in missing]
-    told = [
-        f"{folder!r} (archive_directory) is not on the server; create it, or set after_read to leave or delete. "
-        "Files processed stay where they are"
-        for folder in sorted(missing)
-    ]
-    return kept, told
-
-
-def _split(path: str) -> tuple[str, str]:
-    """(folder with its slash, or nothing; name)."""
-    folder, slash, name = path.rpartition("/")
-    return folder + slash, name
+    if left > len(told):
+        told.insert(0, f"{left} processed files are not put away; every run tries the oldest {_EARLIER} again")
+    return told
 
 
 @dataclass(frozen=True)
-class _Claims:
-    """Files that manifests which are not processed yet name: they are still needed."""
+class Retried:
+    """What a poll found of files that are processed and still lie there."""
 
-    names: frozenset[str] = frozenset()
-    unclear: bool = False
-    """One of them cannot be read (yet), so nobody knows which files it names."""
-
-    def __contains__(self, name: str) -> bool:
-        return self.unclear or name in self.names
-
-
-def _claimed(
-    ledger: Ledger, session: SftpSession, profile: Profile, rows: Sequence[Row], scratch: Path
-) -> dict[str, _Claims]:
-    """By folder, what manifests that are still to come name."""
-    with ledger.reading() as reading:
-        known = ledger_files.known_files(reading, FEED)
-        coming = {row["path"] for row in ledger_files.list_files(reading, states=[FileState.ASSIGNED], limit=100_000)}
-    ours = {(row["path"], row["size"], row["mtime"]) for row in rows}
-    found: dict[str, _Claims] = {}
-    for folder in sorted({_split(row["path"])[0] for row in rows}):
-        others = [
-            remote
-            for remote in session.list(folder.rstrip("/") or folder or ".").files
-            if profile.matches(remote.name)
-            and (remote.path, remote.size, remote.mtime) not in ours
-            and (remote.path in coming or (remote.path, remote.size, remote.mtime) not in known)
-        ]
-        found[folder] = _named_by(session, profile, others, scratch)
-    return found
+    told: tuple[str, ...] = ()
+    """As ``dispose_files`` tells it; empty where nothing was due."""
+    stuck: tuple[str, ...] = ()
+    """Files that could not be put away for a day, one sentence each, oldest first."""
+    newly_stuck: bool = False
+    """No poll found such files within a day."""
 
 
-def _named_by(session: SftpSession, profile: Profile, others: Sequence[RemoteFile], scratch: Path) -> _Claims:
-    names: set[str] = set()
-    unclear = False
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="receiving-") as folder:
-        for number, remote in enumerate(others):
-            target = Path(folder) / str(number)
-            request = DownloadRequest(remote.path, target, remote.size, MAX_MANIFEST, remote.mtime)
-            (answer,) = session.download_many([request])
-            if not isinstance(answer, Download):
-                unclear = True
-                continue
-            try:
-                names.update(member.name for member in read_manifest(target.read_bytes(), remote.name, profile).members)
-            except FileRejected:
-                unclear = True
-    return _Claims(frozenset(names), unclear)
+def retry_disposal(
+    inbound: Inbound, *, began: dt.datetime | None = None, connect: Callable[[], Inbound] | None = None
+) -> Retried:
+    """Put away what earlier runs could not, if it is due; nothing is asked of the server when nothing is.
+
+    Args:
+        inbound: the wiring.
+        began: what was last tried before then (UTC) is due at once, as a person expects of a command; without it a
+            failure is due again after a quarter of an hour.
+        connect: the wiring for the server, made when something is due; ``inbound`` when not given.
+    """
+    if inbound.stampli.after_read == "leave":
+        return Retried()
+    with inbound.ledger.reading() as reading:
+        state = disposal.disposal_state(reading, FEED)
+        rows = _due(reading, state, began)
+    told: list[str] = []
+    if rows:
+        try:
+            told = dispose_files(inbound if connect is None else connect(), rows)
+        except SftpError as error:
+            told = [f"{_CAUSE}: {error}"]
+        with inbound.ledger.reading() as reading:
+            state = disposal.disposal_state(reading, FEED)
+    late = inbound.ledger.now() - TELL_AFTER
+    stuck = tuple(
+        f"since {each.since:%Y-%m-%d %H:%M} UTC: {each.text}"
+        for each in sorted(state.failing.values(), key=lambda each: each.since)
+        if each.since <= late
+    )
+    return Retried(tuple(told), stuck, newly_stuck=bool(stuck) and _is_new(inbound))
 
 
-class _Disposal:
-    """Puts away one file after the other, over one connection."""
+def _due(reading: Transaction, state: DisposalState, began: dt.datetime | None) -> list[Row]:
+    if state.failed_at is None:
+        due = True
+    elif began is not None:
+        due = state.failed_at < began
+    else:
+        due = reading.now - state.failed_at >= AGAIN_AFTER
+    if not due and len(state.failing) >= _EARLIER:
+        # Where so many fail, so will the next ones.
+        return []
+    return disposal.undisposed_files(reading, FEED, limit=PER_POLL, without=() if due else state.failing)
 
-    def __init__(self, session: SftpSession, archive: Archive, settings: StampliSettings, profile: Profile) -> None:
-        self._session = session
-        self._archive = archive
-        self._settings = settings
-        self._profile = profile
-        self.claimed: dict[str, _Claims] = {}
 
-    def of(self, row: Row) -> str:
-        """Put away a file and what belongs to it; what became of it."""
-        path: str = row["path"]
-        tag = f"{row['sha256'][:12]}.v{row['version']}"
-        if isinstance(self._profile.file.end, Manifest):
-            return self._delivery(row, path, tag)
-        # A member of a delivery is asked for with its manifest.
-        kept = row["sha256"] if self._settings.after_read == "delete" else None
-        left = self._park(path, tag, row["sha256"], row["size"], row["mtime"], kept=kept)
-        if left == _NEWER:
-            return left
-        if (marker_of := self._profile.marker_of) is not None:
-            # Before the file itself: while that is under the hidden name, every later attempt comes here again. Also
-            # where somebody has removed the file: the marker would say of the next one of that name that it is whole.
-            self._marker(path, marker_of(_split(path)[1]), tag)
-        return left or self._finish(path, tag)
+def _is_new(inbound: Inbound) -> bool:
+    """Put on record that such files were found, unless they were within a day; who is told is another matter."""
+    with inbound.ledger.transaction() as transaction:
+        return notice(transaction, f"feed:{FEED}", _CAUSE)
 
-    def _marker(self, path: str, marker: str, tag: str) -> None:
-        beside = _split(path)[0] + marker
-        hidden = _hidden(beside, tag)
-        if self._session.stat(hidden) is None:
-            if self._session.stat(beside) is None:
+
+@dataclass
+class _Attempt:
+    """One attempt at some files, over one connection."""
+
+    inbound: Inbound
+    until: dt.datetime
+    told: list[str] = field(default_factory=list[str])
+    failed: dict[int, str] = field(default_factory=dict[int, str])
+    """Why files are still there, by key."""
+    ended: set[int] = field(default_factory=set[int])
+
+    def go(self, session: SftpSession, rows: Sequence[Row]) -> None:
+        putting_away = PuttingAway(self.inbound, session)
+        if self.inbound.stampli.after_read == "archive":
+            # Told before any file is renamed: one that cannot be put away stays under its own name.
+            rows = self._with_archive(putting_away, list(rows))
+        if not isinstance(self.inbound.profile.file.end, Manifest):
+            for row in self._in_time(rows):
+                self._one(session, putting_away, row)
+        elif rows:
+            self._deliveries(session, putting_away, rows)
+
+    def _in_time(self, rows: Iterable[Row]) -> Iterable[Row]:
+        for row in rows:
+            if self.inbound.ledger.now() >= self.until:
+                # This process was stopped for longer than its lease: another one may be at the same files.
                 return
-            self._session.rename(beside, hidden)
-        if self._session.stat(path) is None:
-            self._finish(beside, tag)
+            yield row
+
+    def _with_archive(self, putting_away: PuttingAway, rows: list[Row]) -> list[Row]:
+        missing = putting_away.missing_archives(rows)
+        texts = {
+            folder: f"{folder!r} (archive_directory) is not on the server; create it, or set after_read to leave or "
+            "delete. Files processed stay where they are"
+            for folder in sorted(missing)
+        }
+        self.told += texts.values()
+        for row in rows:
+            if (folder := putting_away.archive_of(row)) in missing:
+                self.failed[row["id"]] = f"{row['path']}: {texts[folder]}"
+        return [row for row in rows if putting_away.archive_of(row) not in missing]
+
+    def _one(self, session: SftpSession, putting_away: PuttingAway, row: Row) -> None:
+        try:
+            how = putting_away.single(row)
+            if isinstance(how, OtherBytes):
+                self._newer(session, row, how)
+            else:
+                self._end(row, how)
+        except (SftpError, ArchiveDamaged, NotTaken) as error:
+            self._fail(row, error)
+
+    def _deliveries(self, session: SftpSession, putting_away: PuttingAway, rows: Sequence[Row]) -> None:
+        """All are hidden before any is put away, so that one more look finds manifests that came meanwhile."""
+        folders = {split_path(row["path"])[0] for row in rows}
+        ours = frozenset((row["path"], row["size"], row["mtime"]) for row in rows)
+        try:
+            before = claims_in(self.inbound, session, folders, ours=ours)
+        except SftpError as error:
+            self._fail_all(rows, error)
             return
-        # A newer version came since the file was renamed: what was taken may be its marker, and it would wait for it.
+        hidden: list[tuple[Row, HiddenDelivery]] = []
+        for row in self._in_time(rows):
+            try:
+                found = putting_away.hide_delivery(row, before.get(split_path(row["path"])[0], Claims()))
+                if isinstance(found, HiddenDelivery):
+                    hidden.append((row, found))
+                elif isinstance(found, OtherBytes):
+                    self._newer(session, row, found)
+                else:
+                    self._end(row, found)
+            except (SftpError, ArchiveDamaged, NotTaken) as error:
+                self._fail(row, error)
+        # A manifest is written after its files: what it names lay there when it came, unless it was hidden before.
+        folders = {split_path(row["path"])[0] for row, found in hidden if found.parts}
         try:
-            self._session.rename(hidden, beside)
-        except TargetExists:
-            self._session.remove(hidden)
+            after = claims_in(self.inbound, session, folders)
+        except SftpError as error:
+            self._fail_all([row for row, _ in hidden], error)
+            return
+        for row, found in hidden:
+            try:
+                claims = after.get(split_path(row["path"])[0], Claims())
+                self._end(row, putting_away.finish_delivery(row, found, claims))
+            except SftpError as error:
+                self._fail(row, error)
 
-    def _delivery(self, row: Row, path: str, tag: str) -> str:
-        """The manifest is hidden first and put away last: until then every later attempt comes here again."""
-        try:
-            members, sha256 = self._contents(row)
-        except PayloadErased as erased:
-            return f"left: it was {erased.told}, so nobody knows which files it named"
-        left = self._park(path, tag, sha256, row["size"], row["mtime"])
-        if left is not None:
-            return left
-        folder = _split(path)[0]
-        claims = self.claimed.get(folder, _Claims())
-        told: list[str] = []
-        for member in members:
-            place = folder + member.name
-            if member.name in claims:
-                told.append(f"{member.name} left: a manifest that is not processed yet may name it")
-                continue
-            part = self._park(place, tag, member.sha256, member.size, None) or self._finish(place, tag)
-            told.append(f"{member.name} {part}")
-        return "; ".join([self._finish(path, tag), *told])
+    def _newer(self, session: SftpSession, row: Row, found: OtherBytes) -> None:
+        line = give_back(self.inbound, session, row, found.sha256)
+        self.told += [] if line is None else [line]
+        self.ended.add(row["id"])
 
-    def _contents(self, row: Row) -> tuple[tuple[Member, ...], str]:
-        """(the files of the delivery that was processed, SHA-256 of its manifest); no files where it named none."""
-        delivery = Delivery(self._archive.path(row["sha256"]), self._profile)
-        try:
-            return delivery.contents.members, hashlib.sha256(delivery.manifest).hexdigest()
-        except FileRejected:
-            return (), row["sha256"]
+    def _end(self, row: Row, how: str) -> None:
+        with self.inbound.ledger.transaction() as transaction:
+            disposal.disposed(transaction, row, how)
+        self.ended.add(row["id"])
 
-    def _park(
-        self, path: str, tag: str, sha256: str, size: int | None, mtime: int | None, *, kept: str | None = None
-    ) -> str | None:
-        """Give a file a name of its own; or why it is not touched.
+    def _fail_all(self, rows: Iterable[Row], error: SftpError) -> None:
+        self.told.append(str(error))
+        self.failed |= {int(row["id"]): str(error) for row in rows}
 
-        Raises:
-            ArchiveDamaged: the archive has lost ``kept``, so this may be the last copy; the file stays.
-        """
-        hidden = _hidden(path, tag)
-        if self._session.stat(hidden) is None:
-            there = self._session.stat(path)
-            if there is None:
-                return _GONE
-            if there.size not in (None, size) or (mtime is not None and there.mtime not in (None, mtime)):
-                return _NEWER
-            self._require(kept)
-            self._session.rename(path, hidden)
-        else:
-            self._require(kept)
-        if self._session.sha256(hidden) != sha256:
-            self._session.rename(hidden, path)
-            return _NEWER
-        return None
-
-    def _require(self, sha256: str | None) -> None:
-        # What was erased as the retention rules say is nobody's to keep.
-        if sha256 is not None:
-            with suppress(PayloadErased):
-                self._archive.path(sha256)
-
-    def _finish(self, path: str, tag: str) -> str:
-        """Archive or delete a file that has its name of its own."""
-        hidden = _hidden(path, tag)
-        if self._settings.after_read == "delete":
-            self._session.remove(hidden)
-            return "deleted"
-        folder, name = _split(path)
-        target = f"{folder}{self._settings.archive_directory}/{name}.{tag}"
-        if self._session.stat(target) is not None:
-            self._session.remove(hidden)
-            return f"archived before as {target}"
-        self._session.rename(hidden, target)
-        return f"archived as {target}"
-
-
-def _hidden(path: str, tag: str) -> str:
-    """A name no profile matches: it says whose it is, and two versions of one path never meet."""
-    folder, name = _split(path)
-    return f"{folder}.{name}.{tag}.mlc"
+    def _fail(self, row: Row, error: Exception) -> None:
+        text = f"{row['path']}: {error}" if isinstance(error, ArchiveDamaged) else str(error)
+        self.told.append(text)
+        self.failed[row["id"]] = text

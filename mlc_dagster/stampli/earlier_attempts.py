@@ -4,6 +4,7 @@ A revision may bear another number or supplier than what was sent before it, and
 request was stored. The look-up of the new number says nothing of that.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.invoices import read_back
-from mlc_dagster.ledger import created_ids, recovery, submissions
+from mlc_dagster.ledger import created_ids, recovery
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
 from mlc_dagster.ledger.schema import invoice as invoice_table
@@ -19,8 +20,9 @@ from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import Phase
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence, Sought
+from mlc_dagster.stampli.adoption import Adoption, adopting, ours_among
 from mlc_dagster.stampli.body import body_keys
-from mlc_dagster.stampli.comparison import body_fields, is_ours
+from mlc_dagster.stampli.comparison import body_fields
 from mlc_dagster.stampli.forgotten import Forgotten, Held
 from mlc_dagster.stampli.identity import number_key
 from mlc_dagster.stampli.inbound import Inbound
@@ -103,16 +105,19 @@ class EarlierAttempts:
             if _identity(sought_for_attempt(each)) != _identity(sought_for(by_key[each["invoice_pk"]]))
         }
         findings = await self._prover.look_up([sought_for_attempt(each) for each in earlier.values()])
-        adopted: set[int] = set()
+        came_of_it: defaultdict[int, set[Adoption]] = defaultdict(set)
         unproven: set[int] = set()
         for key, finding in findings.items():
             invoice_pk = earlier[key]["invoice_pk"]
-            if finding.presence is Presence.PRESENT and await self.adopt(earlier[key], finding):
-                adopted.add(invoice_pk)
+            if finding.presence is Presence.PRESENT:
+                came_of_it[invoice_pk].add(await self.adopt(earlier[key], finding))
             elif finding.presence in (Presence.UNPROVEN, Presence.NOTHING_VISIBLE):
                 unproven.add(invoice_pk)
+        adopted = {key for key, outcomes in came_of_it.items() if Adoption.ADOPTED in outcomes}
+        # It stays VALIDATED, and the next run looks again.
+        unread = {key for key, outcomes in came_of_it.items() if Adoption.UNREAD in outcomes}
         self.unproven = [by_key[invoice_pk] for invoice_pk in sorted(unproven - adopted)]
-        left = [row for row in rows if row["id"] not in adopted | unproven]
+        left = [row for row in rows if row["id"] not in adopted | unread | unproven]
         held = await self._forgotten.held(left)
         for each in held:
             # One that waits stays VALIDATED: the next run looks again.
@@ -131,22 +136,13 @@ class EarlierAttempts:
             created_ids.note_held(transaction, held.row["id"], self._inbound.pod, held.record.invoice_id)
         return moved
 
-    async def adopt(self, attempt: Row, finding: Finding) -> bool:
-        """Record what an attempt created, when Fusion shows it as ours; False when it shows somebody else's."""
+    async def adopt(self, attempt: Row, finding: Finding) -> Adoption:
+        """Record what an attempt created, when Fusion shows it as ours."""
         fields = body_fields(attempt["body"])
         complete = await read_back(self._client, [record.invoice_id for record in finding.records])
-        user = self._inbound.settings.fusion.posting_user
-        for record in complete.values():
-            if is_ours(fields, record, posting_user=user):
-                await self._writer.submit(
-                    partial(
-                        submissions.mark_created,
-                        submission_id=attempt["id"],
-                        fusion_invoice_id=record.invoice_id,
-                        http_status=None,
-                        evidence="found in Fusion with our user, source, group and content",
-                    )
-                )
-                self._summary.adopted += 1
-                return True
-        return False
+        ours = ours_among(fields, complete.values(), posting_user=self._inbound.settings.fusion.posting_user)
+        if ours is None:
+            return Adoption.FOREIGN if len(complete) == len(finding.records) else Adoption.UNREAD
+        await self._writer.submit(adopting(attempt["id"], ours))
+        self._summary.adopted += 1
+        return Adoption.ADOPTED

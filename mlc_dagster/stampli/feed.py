@@ -15,8 +15,9 @@ from mlc_dagster.ledger.approval import Decision
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.files import Seen
 from mlc_dagster.ledger.recovery import unknown_count
+from mlc_dagster.ledger.retries import plan_retries
 from mlc_dagster.ledger.submissions import MOST_UNKNOWN
-from mlc_dagster.ledger.tellings import is_news, note_told
+from mlc_dagster.ledger.tellings import notice
 from mlc_dagster.ledger.windows import (
     GenerationKind,
     RunWanted,
@@ -24,7 +25,6 @@ from mlc_dagster.ledger.windows import (
     ensure_window,
     open_generation,
     pin_cron,
-    plan_retries,
     runs_wanted,
 )
 from mlc_dagster.settings import PollSettings, StampliSettings
@@ -112,13 +112,13 @@ class Poll:
     refused: tuple[str, ...] = ()
     """Entries that are never read although they might be meant for us, one sentence each."""
     newly_refused: tuple[str, ...] = ()
-    """Those that nobody was told of within a day."""
+    """Those that no poll found within a day."""
     unready: tuple[str, ...] = ()
     """Of those that wait: what for, one sentence each; the others have not settled."""
     overdue: tuple[Overdue, ...] = ()
     """Files that wait for longer than a sender takes to write."""
     newly_overdue: tuple[Overdue, ...] = ()
-    """Those that nobody was told of within a day."""
+    """Those that no poll found within a day."""
 
 
 def candidates(listing: Listing, profile: Profile) -> Found:
@@ -207,19 +207,16 @@ def poll_folder(
             return replace(
                 found,
                 refused=looked.refused,
-                newly_refused=_note_told(transaction, looked.refused, "an entry of the folder is refused"),
+                newly_refused=_news(transaction, looked.refused),
                 overdue=overdue,
-                newly_overdue=tuple(texts[text] for text in _note_told(transaction, texts, "a file waits too long")),
+                newly_overdue=tuple(texts[text] for text in _news(transaction, texts)),
             )
     raise FirstContact(settings.sftp.directory, len(looked.ours))
 
 
-def _note_told(transaction: Transaction, texts: Iterable[str], title: str) -> tuple[str, ...]:
-    """Put what is news on record; returns it."""
-    news = tuple(text for text in texts if is_news(transaction, f"feed:{FEED}", text))
-    for text in news:
-        note_told(transaction, f"feed:{FEED}", text, title)
-    return news
+def _news(transaction: Transaction, texts: Iterable[str]) -> tuple[str, ...]:
+    """Those that no poll has found within a day; whether anybody is told of them is another matter."""
+    return tuple(text for text in texts if notice(transaction, f"feed:{FEED}", text))
 
 
 def _without_another(transaction: Transaction, settings: StampliSettings) -> list[Overdue]:
@@ -286,12 +283,18 @@ def plan_runs(
     transaction: Transaction, feed: ledger_files.Feed, poll: PollSettings
 ) -> tuple[tuple[RunWanted, ...], tuple[dt.datetime, ...]]:
     """What must run, from the ledger alone; and the windows that ended without files."""
-    plan_retries(transaction, FEED, begin_new=unknown_count(transaction) < MOST_UNKNOWN)
+    runs = due_runs(transaction)
     first = max(poll.start, poll.window_start(feed.first_seen_at))
     empty = close_windows(
         transaction, FEED, first=first, before=poll.window_start(transaction.now), minutes=poll.minutes
     )
-    return tuple(runs_wanted(transaction, FEED)), tuple(empty)
+    return runs, tuple(empty)
+
+
+def due_runs(transaction: Transaction) -> tuple[RunWanted, ...]:
+    """What must run now, oldest window first; nothing new is begun while too many outcomes are unknown."""
+    plan_retries(transaction, FEED, begin_new=unknown_count(transaction) < MOST_UNKNOWN)
+    return tuple(runs_wanted(transaction, FEED))
 
 
 def decide_first_contact(

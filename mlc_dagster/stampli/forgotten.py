@@ -3,7 +3,8 @@
 Read again, most files name them as they were sent, and the look-up before each POST finds them. It does not where a
 correction has another number, or a changed crosswalk another supplier: what may be the same purchase is then held for
 two people, and everything else goes on. What was created in a group that is not settled yet may be an attempt's that
-the ledger does know: what may be the same purchase waits until that is found out.
+the ledger does know: what may be the same purchase waits until that is found out. Each run has a group of its own, so
+that only a run that was under way when the ledger was copied can have created both.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from mlc_dagster.stampli.reasons import Problem, problem
 
 HOLD = POSTED_BEFORE_RESTORE
 GROUP_PREFIX = "MLC "
-"""Every InvoiceGroup of ours begins so; see ``posting.invoice_group``."""
+"""Every InvoiceGroup of ours begins so; see ``claiming.invoice_group``."""
 
 
 @dataclass(frozen=True)

@@ -82,17 +82,20 @@ class FirstPass:
             raise FileRejected("FILE_SCHEMA", text)
 
     def _take_new(self, columns: Sequence[Column], block: Block, runs: Runs) -> bool:
-        """Note the keys of all runs at once when none of them was seen before and all are usable; else nothing."""
+        """Note the keys of all runs at once when each is new and usable, or goes on as the first; else nothing."""
         if not len(runs) or len(set(columns[0])) > 1:
             return False
         if not self._keys.usable_in_all(columns, printable=block.printable):
             return False
-        ids = self._keys.source_ids(columns)
+        sizes = _sizes(runs)
+        goes_on = tuple(column[0] for column in columns) == self._last
+        ids = self._keys.source_ids(columns)[1 if goes_on else 0 :]
         new = set(ids)
         known = self.index.sources.setdefault(columns[0][0], set())
-        sizes = _sizes(runs)
-        if len(new) < len(ids) or not known.isdisjoint(new) or max(sizes) > self._rules.max_per_invoice:
+        if not ids or len(new) < len(ids) or not known.isdisjoint(new) or max(sizes) > self._rules.max_per_invoice:
             return False
+        if goes_on:
+            self._run += sizes[0]
         self._end_run()
         known |= new
         self._last, self._run = tuple(column[-1] for column in columns), sizes[-1]

@@ -22,7 +22,7 @@ def line_numbers(path: Path, profile: Profile, rows: Collection[int]) -> dict[in
     Raises:
         FileRejected, OSError: the file is another one than it was.
     """
-    source = row_source(path, profile)
+    source = row_source(path, profile, path.name)
     header = read_header(source.header(), profile, path.name)
     slot = next(slot for slot in header.line if slot.field == "line_number")
     keys = KeyReader(header, profile)

@@ -58,6 +58,13 @@ class Needed(msgspec.Struct, frozen=True):
     cost_centers: frozenset[str] = frozenset()
 
     def __or__(self, other: "Needed") -> "Needed":
+        # Most invoices of a day need what those before them needed.
+        if (
+            other.supplier_numbers <= self.supplier_numbers
+            and other.accounts <= self.accounts
+            and other.cost_centers <= self.cost_centers
+        ):
+            return self
         return Needed(
             self.supplier_numbers | other.supplier_numbers,
             self.accounts | other.accounts,

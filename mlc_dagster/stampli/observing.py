@@ -19,6 +19,8 @@ from mlc_dagster.ledger import observations
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.stampli.absence import require_visible
+from mlc_dagster.stampli.confirmation import sent_bodies
+from mlc_dagster.stampli.entered_again import EnteredAgain, find_entered_again, note_entered_again
 from mlc_dagster.stampli.inbound import Inbound
 from mlc_dagster.stampli.reasons import reasons
 from mlc_dagster.stampli.references import ReferenceReader
@@ -26,7 +28,6 @@ from mlc_dagster.stampli.unseen import look_again
 from mlc_dagster.stampli.validation import judge
 
 _CHUNK = 400
-_CURED_BY_ITSELF = ("reference", "period", "crosswalk")
 
 
 @dataclass
@@ -62,12 +63,21 @@ async def observe_invoices(inbound: Inbound, client: FusionClient) -> Observatio
         records = await observe(client, {row["fusion_invoice_id"] for row in rows})
         await require_visible(inbound.ledger, client, inbound.pod, rows, records)
         holds = await _holds(client, records.values())
-        await asyncio.to_thread(_record, inbound, rows, records, holds, summary)
+        again = await _entered_again(inbound, client, [row for row in rows if row["fusion_invoice_id"] not in records])
+        await asyncio.to_thread(_record, inbound, rows, records, holds, again, summary)
 
 
 def _next_chunk(inbound: Inbound, after: int) -> list[Row]:
     with inbound.ledger.reading() as reading:
         return observations.to_observe(reading, after=after, limit=_CHUNK)
+
+
+async def _entered_again(inbound: Inbound, client: FusionClient, gone: Sequence[Row]) -> dict[int, EnteredAgain]:
+    if not gone:
+        return {}
+    with inbound.ledger.reading() as reading:
+        bodies = sent_bodies(reading, [row["id"] for row in gone])
+    return await find_entered_again(inbound, client, gone, bodies)
 
 
 async def _holds(
@@ -91,6 +101,7 @@ def _record(
     rows: Sequence[Row],
     records: dict[int, InvoiceRecord],
     holds: dict[tuple[str, str | None, str | None], list[str]],
+    again: dict[int, EnteredAgain],
     summary: ObservationSummary,
 ) -> None:
     accounted_word = inbound.settings.fusion.accounted_status.casefold()
@@ -100,8 +111,11 @@ def _record(
             name = f"{row['number']} (InvoiceId {row['fusion_invoice_id']})"
             state = InvoiceState(row["state"])
             if record is None:
-                summary.missing.append(name)
                 move(transaction, row["id"], InvoiceState.MISSING_IN_FUSION, expected=(state,), event="invoice.missing")
+                entered = again.get(row["id"])
+                summary.missing.append(name if entered is None else f"{name}: {entered.text}")
+                if entered is not None:
+                    note_entered_again(transaction, row["id"], entered)
                 continue
             summary.observed += 1
             accounted = (record.accounting_status or "").casefold() == accounted_word
@@ -134,7 +148,7 @@ async def probe_cures(inbound: Inbound, client: FusionClient, summary: Observati
     its business unit was visible counts as cured once something is.
     """
     reader = ReferenceReader(inbound.ledger, client, inbound.settings.fusion)
-    curable = [code for code, reason in reasons().items() if reason.retry in _CURED_BY_ITSELF and not reason.warning]
+    curable = [code for code, entry in reasons().items() if entry.cures_itself and not entry.warning]
     after, cured = 0, await look_again(inbound, client)
     if summary is not None:
         summary.cured = cured

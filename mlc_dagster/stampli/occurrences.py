@@ -8,26 +8,16 @@ newer one takes its place, and validation holds it until two people release it. 
 
 import datetime as dt
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.invoices import Appearance
-from mlc_dagster.ledger.recovery import unresolved
-from mlc_dagster.ledger.states import IN_FLIGHT_STATES, InvoiceState, OccurrenceOutcome, move
+from mlc_dagster.ledger.standing import Standing
+from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome, move
+from mlc_dagster.stampli.checks import VOID
 from mlc_dagster.stampli.model import invoice_from_json
 from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.reasons import problem
-
-
-class Standing(Enum):
-    """What is known of an invoice in Fusion."""
-
-    NOT_SENT = auto()
-    UNKNOWN = auto()
-    IN_FUSION = auto()
-    ABANDONED = auto()
-    """Two people gave it up after Fusion was asked: a newer appearance is held by ``releases.held_after_abandon``."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +49,20 @@ def is_newer(new: Version, current: Version) -> bool | None:
         return new.approved_at > current.approved_at
     if new.path == current.path:
         return new.file_version > current.file_version
-    if new.sequence is not None and current.sequence is not None and new.sequence != current.sequence:
-        # As numbers: the profile may not pad them to one length.
-        return (len(new.sequence.lstrip("0")), new.sequence.lstrip("0")) > (
-            len(current.sequence.lstrip("0")),
-            current.sequence.lstrip("0"),
-        )
+    if new.sequence is not None and current.sequence is not None:
+        ours, theirs = sequence_order(new.sequence), sequence_order(current.sequence)
+        return ours > theirs if ours != theirs else None
     return None
+
+
+def sequence_order(sequence: str | None) -> tuple[int, int, str]:
+    """What file names' sequences are ordered by: none first, then numbers as such, padded or not, then other text."""
+    if sequence is None:
+        return 0, 0, ""
+    if sequence.isascii() and sequence.isdecimal():
+        number = sequence.lstrip("0")
+        return 1, len(number), number
+    return 2, 0, sequence
 
 
 def decide(standing: Standing, current: Version, new: Version) -> Decision:
@@ -82,25 +79,6 @@ def decide(standing: Standing, current: Version, new: Version) -> Decision:
     if newer is None:
         return Decision(OccurrenceOutcome.PARKED, "REVISION_CONFLICT")
     return Decision(OccurrenceOutcome.CURRENT)
-
-
-def standing_of(row: Row) -> Standing:
-    """Standing of an invoice of the ledger."""
-    if ledger_invoices.was_ever_created(row) or row["state"] == InvoiceState.ALREADY_IN_FUSION:
-        return Standing.IN_FUSION
-    if row["state"] in IN_FLIGHT_STATES or (row["state"] == InvoiceState.PARKED and row["reason"] == "SUBMIT_UNKNOWN"):
-        return Standing.UNKNOWN
-    if row["state"] == InvoiceState.REJECTED and row["reason"] == "ABANDONED":
-        return Standing.ABANDONED
-    return Standing.NOT_SENT
-
-
-def _standing(transaction: Transaction, row: Row) -> Standing:
-    """``standing_of``, and UNKNOWN as well while an attempt was given up without anybody finding out its outcome."""
-    standing = standing_of(row)
-    if standing is Standing.NOT_SENT and unresolved(transaction, row["id"]):
-        return Standing.UNKNOWN
-    return standing
 
 
 def register(
@@ -126,8 +104,7 @@ def register(
 def _register_again(
     transaction: Transaction, file: Row, row: Row, appearance: Appearance, profile: Profile
 ) -> OccurrenceOutcome | None:
-    standing = _standing(transaction, row)
-    decision = decide(standing, _current(row, profile), _version(file, appearance, profile))
+    decision = decide(Standing(row["standing"]), _current(row, profile), _version(file, appearance, profile))
     # Entered as stale first: it is current only once the one before has been set aside.
     entered = OccurrenceOutcome.STALE if decision.outcome is OccurrenceOutcome.CURRENT else decision.outcome
     key = ledger_invoices.add_occurrence(transaction, file, row["id"], appearance, entered, decision.reason)
@@ -157,18 +134,19 @@ def _apply(transaction: Transaction, row: Row, key: int, appearance: Appearance,
 
 
 def decide_waiting(transaction: Transaction, profile: Profile) -> int:
-    """Decide on appearances that waited for an outcome which is now known; how many."""
-    waiting = ledger_invoices.waiting_occurrences(transaction)
-    for occurrence in waiting:
+    """Decide on appearances that waited for an outcome which is now known; how many were decided."""
+    decided = 0
+    for occurrence in ledger_invoices.waiting_occurrences(transaction):
         row, file, appearance = ledger_invoices.reload(transaction, occurrence)
-        standing = _standing(transaction, row)
-        if standing is Standing.UNKNOWN:
+        decision = decide(Standing(row["standing"]), _current(row, profile), _version(file, appearance, profile))
+        if decision.outcome is OccurrenceOutcome.WAITING:
+            # Another one took the place of the current, of which an attempt was given up as unknown.
             continue
-        decision = decide(standing, _current(row, profile), _version(file, appearance, profile))
+        decided += 1
         if decision.outcome is not OccurrenceOutcome.CURRENT:
             ledger_invoices.set_outcome(transaction, occurrence["id"], decision.outcome, decision.reason)
         _apply(transaction, row, occurrence["id"], appearance, decision)
-    return len(waiting)
+    return decided
 
 
 def _current(row: Row, profile: Profile) -> Version:
@@ -183,7 +161,7 @@ def _current(row: Row, profile: Profile) -> Version:
 
 
 def _version(file: Row, appearance: Appearance, profile: Profile) -> Version:
-    void = appearance.readable and invoice_from_json(appearance.content).status == "VOID"
+    void = appearance.readable and invoice_from_json(appearance.content).status == VOID
     return Version(
         digest=appearance.digest,
         revision=appearance.revision,

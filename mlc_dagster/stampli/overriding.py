@@ -162,6 +162,8 @@ class _Looked:
 
     findings: Mapping[int, Finding] = field(default_factory=dict[int, Finding])
     traces: Mapping[int, Traces] = field(default_factory=dict[int, Traces])
+    had: bool = False
+    """An attempt of the invoice had an InvoiceId."""
     standing: frozenset[int] = frozenset()
 
 
@@ -176,7 +178,7 @@ def _look_up(inbound: Inbound, attempts: Sequence[Row]) -> _Looked:
             if findings[attempt["id"]].presence in (Presence.ABSENT, Presence.OTHER_BUSINESS_UNIT)
         }
         had = {attempt["fusion_invoice_id"] for attempt in attempts} - {None}
-        return _Looked(findings, traces, frozenset(await observe(client, had) if had else ()))
+        return _Looked(findings, traces, bool(had), frozenset(await observe(client, had) if had else ()))
 
     return with_client(inbound, RequestCount(), look)
 
@@ -186,18 +188,23 @@ def _refuse_when_there(invoice_pk: int, step: str, looked: _Looked) -> None:
         named = ", ".join(map(str, sorted(looked.standing)))
         why = f"Fusion shows InvoiceId {named} again; materialise its window once more, so that it is compared"
         raise OverrideRefused(invoice_pk, step, why)
-    by_number = {
-        record.invoice_id for f in looked.findings.values() if f.presence is Presence.PRESENT for record in f.records
-    }
-    by_marks = {traces.ours.invoice_id for traces in looked.traces.values() if traces.ours is not None}
-    if there := by_number | by_marks:
-        named = ", ".join(map(str, sorted(there)))
-        why = (
-            f"Fusion shows it as InvoiceId {named}, and nothing is posted beside that; of a parked one "
-            "`mlc invoices retry` has the next poll compare and enter it, or two people say that this is it: "
-            "`mlc invoices mark-posted`"
+    there = {
+        record.invoice_id: record.created_by or "somebody"
+        for finding in looked.findings.values() if finding.presence is Presence.PRESENT
+        for record in finding.records
+    }  # fmt: skip
+    there |= {each.ours.invoice_id: "us" for each in looked.traces.values() if each.ours is not None}
+    if there:
+        named = ", ".join(f"{invoice_id} (created by {who})" for invoice_id, who in sorted(there.items()))
+        to_do = (
+            "one of ours is gone and this was entered in its place: it is the one to follow in Fusion"
+            if looked.had
+            else "of a parked one `mlc invoices retry` has the next poll compare and enter it, or two people say that "
+            "this is it: `mlc invoices mark-posted`"
         )
-        raise OverrideRefused(invoice_pk, step, why)
+        raise OverrideRefused(
+            invoice_pk, step, f"Fusion shows it as InvoiceId {named}, and nothing is posted beside that; {to_do}"
+        )
 
 
 def _refuse_unproven(inbound: Inbound, invoice_pk: int, step: str, attempts: Sequence[Row], looked: _Looked) -> None:

@@ -29,6 +29,7 @@ from mlc_dagster.stampli.profile import Profile
 from mlc_dagster.stampli.row_sources import row_source
 from mlc_dagster.stampli.rows import Block, Fault
 from mlc_dagster.stampli.runs import Runs
+from mlc_dagster.stampli.split_rows import SplitRows
 
 __all__ = ["FileRejected", "InvoiceStream", "ParsedInvoice", "QuarantinedRow", "parse_file"]
 
@@ -83,12 +84,13 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
     iteration is over, it is the rows of all invoices plus the quarantined ones.
     """
 
-    def __init__(self, path: Path, profile: Profile, *, careful: bool = False) -> None:
+    def __init__(self, path: Path, profile: Profile, *, name: str | None = None, careful: bool = False) -> None:
         self._path = path
+        self._name = name or path.name
         self._profile = profile
         self._careful = careful
-        self._source = row_source(path, profile, careful=careful)
-        self._header: Header = read_header(self._source.header(), profile, path.name)
+        self._source = row_source(path, profile, self._name, careful=careful)
+        self._header: Header = read_header(self._source.header(), profile, self._name)
         self._keys = KeyReader(self._header, profile)
         self.warnings: tuple[str, ...] = self._header.warnings
         self.rows = 0
@@ -113,6 +115,11 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
         """Where a row stands, for people: file and row, or the path of its element."""
         return self._source.place(line, column)
 
+    @property
+    def delivery(self) -> SplitRows | None:
+        """Counts the rows of each file where there are several; see ``row_sources.RowSource``."""
+        return self._source.delivery
+
     def _blocks(self, *, leading: int | None = None) -> Iterator[Block]:
         return self._source.blocks(self._header.width, self._keys.plausible, leading=leading)
 
@@ -120,7 +127,7 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
         # Of a long file only the keys are of interest now; how long a packed one is shows when it is read.
         short = self._path.stat().st_size <= _KEPT
         blocks = self._blocks(leading=None if short else max(self._header.key) + 1)
-        first = FirstPass(self._path.name, self._keys, self._profile.rows)
+        first = FirstPass(self._name, self._keys, self._profile.rows)
         return learn_all(blocks, first, keep=_KEPT if short else -1)
 
     def _read(self) -> Iterator[ParsedInvoice | QuarantinedRow]:
@@ -168,23 +175,23 @@ class InvoiceStream(Iterator[ParsedInvoice | QuarantinedRow]):
             keys: list[Key] = list(zip(*of_keys, strict=True))
             sound = self._keys.usable_in_all(of_keys, printable=block.printable)
             named = [sound or self._keys.usable(key) for key in keys]
-            if self._careful:
-                whole: Sequence[int] = ()
-            elif sound and keys[0] != last and index.new(keys):
-                # The last run may go on in the next block.
-                whole = range(len(keys) - 1)
-            else:
+            # The first run may go on from the block before, and the last one in the next.
+            begun, inner = (1 if keys[0] == last else 0), len(keys) - 1
+            whole: Sequence[int] = range(begun, inner)
+            if not (sound and index.new(keys)):
                 whole = _whole(index, block, runs, list(compress(enumerate(keys), named)), last)
             source_ids = self._keys.source_ids(of_keys)
-            ready = columns.invoices(block, runs, whole, [source_ids[run] for run in whole])
+            ready = {} if self._careful else columns.invoices(block, runs, whole, [source_ids[run] for run in whole])
+            ends = runs.ends()
             first = 0
-            if ready and len(ready) == len(keys) - 1:
-                # The ordinary block: each run is an invoice, and the last may go on.
+            if ready and len(ready) == inner - begun:
+                # The ordinary block: each run in between is an invoice.
+                if begun:
+                    piece.extend(block, 0, ends[0])
                 if waiting is not None:
                     yield waiting
                 yield list(ready.values())
-                first, last, waiting = len(ready), keys[-2], None
-            ends = runs.ends()
+                first, last, waiting = inner, keys[inner - 1], None
             for run in range(first, len(keys)):
                 key, start, end = keys[run], runs.starts[run], ends[run]
                 if key == last:
@@ -245,8 +252,8 @@ def _whole(index: Index, block: Block, runs: Runs, keys: Sequence[tuple[int, Key
     return whole
 
 
-def parse_file(path: Path, profile: Profile) -> InvoiceStream:
-    """Everything in one file, as a stream.
+def parse_file(path: Path, profile: Profile, *, name: str | None = None) -> InvoiceStream:
+    """Everything in one file, as a stream; ``name`` is what people call it, where the path is another's.
 
     Rows in the file = rows of the invoices + quarantined rows, always. An invoice comes out once, with all its rows.
 
@@ -254,4 +261,4 @@ def parse_file(path: Path, profile: Profile) -> InvoiceStream:
         FileRejected: at the call: the header row is missing, is not text, lacks a column or has one twice.
         OSError: the file cannot be read; also while iterating.
     """
-    return InvoiceStream(path, profile)
+    return InvoiceStream(path, profile, name=name)

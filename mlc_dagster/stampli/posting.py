@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlc_dagster.fusion.client import FusionClient
-from mlc_dagster.fusion.errors import BusinessRefusal
 from mlc_dagster.ledger import control_rows, recovery
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.invoice_chunks import window_rows
 from mlc_dagster.ledger.states import InvoiceState
-from mlc_dagster.ledger.submissions import MOST_UNKNOWN, Intent, Phase
+from mlc_dagster.ledger.submissions import MOST_UNKNOWN, Phase
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence
+from mlc_dagster.stampli.adoption import Adoption
 from mlc_dagster.stampli.claiming import Claiming
 from mlc_dagster.stampli.earlier_attempts import EarlierAttempts, sought_for
 from mlc_dagster.stampli.inbound import Inbound, WindowWork, silent
@@ -40,7 +40,7 @@ _PAUSE = 0.1
 
 @dataclass(frozen=True)
 class _Ready:
-    """An invoice proven absent; ``alone`` when it is the first of a business unit that shows none."""
+    """An invoice proven absent; ``alone`` when it is the first of a business unit that shows none, or refused all."""
 
     row: Row
     alone: bool = False
@@ -71,6 +71,7 @@ class WindowPosting:
         """A slot was freed, an attempt ended, or more invoices are ready."""
         self._sender = Sender(client, writer, self._settings, self.summary, freed=self._changed.set)
         self._uncertainty = Uncertainty(inbound, client, writer, work, self._prover, self._sender, self.summary)
+        self._alike = self._uncertainty.alike
         self._ready: deque[_Ready] = deque()
         self._preparing: asyncio.Task[None] | None = None
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -86,7 +87,8 @@ class WindowPosting:
         """Post everything that can be posted now.
 
         Raises:
-            PostingStopped: Fusion refuses everything or does not answer; invoices not posted stay VALIDATED.
+            PostingStopped: Fusion refuses everything or does not answer; invoices not posted stay VALIDATED. As
+                UnitsStopped when it refuses everything of some business units; the others are done.
             DataAccessLost: absence cannot be proven any more.
             FusionError: a look-up failed.
         """
@@ -124,11 +126,13 @@ class WindowPosting:
             raise
         finally:
             await self._stop_looking()
-        self.summary.left_waiting = await asyncio.to_thread(self._uncertainty.count_waiting)
+        self.summary.left_waiting = self.summary.dropped + await asyncio.to_thread(self._uncertainty.count_waiting)
         if self._sender.stopped is not None:
             raise self._sender.stopped
         if self._lost is not None:
             raise DataAccessLost(self._lost)
+        if (stopped := self._alike.stopped()) is not None:
+            raise stopped
         return self.summary
 
     @staticmethod
@@ -179,6 +183,7 @@ class WindowPosting:
 
     async def _abandon(self) -> None:
         """Something failed: requests under way are let to their end, since their outcome is worth knowing."""
+        self._sender.withhold()
         while under_way := self._under_way():
             ended, _ = await asyncio.wait(under_way)
             for task in ended:
@@ -211,6 +216,10 @@ class WindowPosting:
         """Commit the next group of intents, no larger than there is room for, and start their requests."""
         if not self._ready and self._exhausted and self._blocked_units:
             await asyncio.to_thread(self._unblock)
+        if self._alike.anything_closed():
+            self._ready = deque(each for each in self._ready if not self._alike.closed(each.row["business_unit"]))
+        if not self._ready and self._exhausted and self._alike.reopened():
+            self._after, self._exhausted = 0, False
         if len(self._ready) < _LOW and self._preparing is None and not self._exhausted:
             self._preparing = asyncio.create_task(self._prepare())
             self._preparing.add_done_callback(self._wake)
@@ -221,10 +230,14 @@ class WindowPosting:
             return not self._exhausted
         room = self._room()
         if room < 1:
-            # An intent that had to wait for its slot would use up its lease; after a 429 there may be none for a while.
+            # An intent that waits for its slot uses up its lease; after a 429 there may be none for a while.
             await asyncio.sleep(0 if self._under_way() else _PAUSE)
             return False
         if self._ready[0].alone:
+            if not self._client.limiter.free_slots:
+                # The loop waits for this one's end: it must begin at once.
+                await asyncio.sleep(0 if self._under_way() else _PAUSE)
+                return False
             # What is looked up at this moment will be looked up again, with a control row.
             await self._prepared()
             await self._begin_alone(self._ready.popleft())
@@ -244,7 +257,7 @@ class WindowPosting:
         lease_end = self._sender.deadline()
         claimed = await self._claiming.claim(rows)
         # The group's slots stay reserved until its requests have taken theirs.
-        await self._start(self._post(intent, lease_end) for intent in claimed)
+        await self._start(self._uncertainty.post(intent, lease_end) for intent in claimed)
 
     async def _prepared(self) -> None:
         """Wait for the look-up that is under way; its error is this run's."""
@@ -261,11 +274,11 @@ class WindowPosting:
         await asyncio.gather(*looking, return_exceptions=True)
 
     async def _begin_alone(self, ready: _Ready) -> None:
-        """The first invoice of a business unit that shows none: posted and read back before any other follows."""
+        """The first invoice of a business unit that shows none, or refused all: read back before any other follows."""
         unit: str = ready.row["business_unit"]
         lease_end = self._sender.deadline()
         for intent in await self._claiming.claim([ready.row]):
-            await self._post(intent, lease_end)
+            await self._uncertainty.post(intent, lease_end)
             with self._inbound.ledger.reading() as reading:
                 state = recovery.get_submission(reading, intent.submission_id)
             if state["phase"] == Phase.CREATED:
@@ -275,7 +288,10 @@ class WindowPosting:
                     raise DataAccessLost(unit)
                 self._prover.keep(unit, record)
             elif state["phase"] in (Phase.UNKNOWN, Phase.REFUSED, Phase.RELEASED):
-                self._blocked_units.add(unit)
+                if self._alike.suspected(unit):
+                    self._alike.wait(unit)
+                else:
+                    self._blocked_units.add(unit)
         # Others of the unit were passed over when this one was chosen.
         self._after, self._exhausted = 0, False
         self._ready.clear()
@@ -288,11 +304,6 @@ class WindowPosting:
             self._blocked_units -= opened
             self._after, self._exhausted = 0, False
 
-    async def _post(self, intent: Intent, lease_end: float) -> None:
-        answer = await self._sender.send(intent, lease_end)
-        if isinstance(answer, BusinessRefusal):
-            await self._uncertainty.refused_by_content(intent, answer)
-
     async def _prepare(self) -> None:
         """Look the next validated invoices up in Fusion; those proven absent become ready."""
         rows = await asyncio.to_thread(self._next_validated)
@@ -300,18 +311,20 @@ class WindowPosting:
             self._exhausted = True
             return
         self._after = rows[-1]["id"]
-        rows = [row for row in rows if row["business_unit"] not in self._blocked_units]
+        await self._alike.recall({row["business_unit"] for row in rows})
+        rows = [row for row in rows if not self._waits(row["business_unit"])]
         rows = await self._earlier.settle(rows)
         for row in self._earlier.unproven:
             await self._claiming.park_unproven(row)
         findings = await self._prover.look_up([sought_for(row) for row in rows])
         chosen_units: set[str] = set()
+        absent: list[Row] = []
         for row in rows:
             unit = row["business_unit"]
             finding = findings[row["id"]]
             match finding.presence:
                 case Presence.ABSENT:
-                    self._ready.append(_Ready(row))
+                    absent.append(row)
                 case Presence.NOTHING_VISIBLE if row["id"] in self._earlier.given_up:
                     await self._claiming.park_unproven(row)
                 case Presence.NOTHING_VISIBLE:
@@ -327,9 +340,18 @@ class WindowPosting:
                     await self._there(row, finding)
                 case Presence.OTHER_BUSINESS_UNIT:
                     if "DUP_OTHER_BU" in (row["released_reasons"] or []):
-                        self._ready.append(_Ready(row))
+                        absent.append(row)
                     else:
                         await self._claiming.hold(row, finding)
+        # Told apart now: a refusal may have come while these were looked up.
+        suspects = {row["business_unit"] for row in absent if self._alike.suspected(row["business_unit"])}
+        self._ready.extend(_Ready(row) for row in absent if row["business_unit"] not in suspects)
+        for unit in suspects:
+            tried = self._alike.unlikest([row for row in absent if row["business_unit"] == unit])
+            self._ready.appendleft(_Ready(tried, alone=True))
+
+    def _waits(self, business_unit: str) -> bool:
+        return business_unit in self._blocked_units or self._alike.closed(business_unit)
 
     def _next_validated(self) -> list[Row]:
         with self._inbound.ledger.reading() as reading:
@@ -341,7 +363,7 @@ class WindowPosting:
         """In Fusion before anything was sent; or sent, refused for everybody (403), and stored all the same."""
         with self._inbound.ledger.reading() as reading:
             attempt = recovery.last_attempt(reading, row["id"])
-        if attempt is not None and await self._earlier.adopt(attempt, finding):
+        if attempt is not None and await self._earlier.adopt(attempt, finding) is not Adoption.FOREIGN:
             return
         await self._claiming.already_there(row, finding)
 

@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from mlc_dagster.bounded_yaml import read_yaml, yaml_fault
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.stampli.file_ends import end_fault
 from mlc_dagster.stampli.profile_files import FileRules, Manifest, Marker, ProfileModel, Trailer, XmlEnd
 from mlc_dagster.stampli.profile_rows import LINE_FIELDS, NOT_USED, FieldName, RowRules, Split, Typed, Xml
@@ -30,8 +31,10 @@ _ENCODINGS = {
 } | {f"cp{page}" for page in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 1258)}
 
 
-class ProfileError(Exception):
+class ProfileError(Expected):
     """A profile that cannot be used: which file, and one line per fault."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, source: str, problems: list[str]) -> None:
         self.source = source
@@ -242,7 +245,7 @@ class Profile(ProfileModel):
         return file_name.startswith(rules.prefixes) or file_name.lower().endswith(rules.suffixes)
 
     def sequence(self, file_name: str) -> str | None:
-        """The sequence in the file name, as text of equal length in all names, or None."""
+        """The sequence in the file name as it stands there, or None; ordered by ``occurrences.sequence_order``."""
         match = re.fullmatch(self.file.name, file_name)
         return None if match is None else match.groupdict().get("sequence")
 

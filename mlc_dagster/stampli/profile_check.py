@@ -1,21 +1,22 @@
 """What a profile makes of a file, told to the person who writes the one or the other.
 
 Belongs here: reading a file to the end without any ledger, and every deviation with its place: of the shape, of single
-values, and of invoices in themselves (``any_company``). Does not: rules of one company and of Fusion (``mapping``):
-those need mlc.yaml. Memory: the parser's, what is told, and some hundred bytes per invoice to find a number used twice.
+values, and of invoices in themselves (``any_company``). Does not: what crosswalks and Fusion decide (``mapping``).
+Memory: the parser's, what is told, and some hundred bytes per invoice to find a number used twice.
 """
 
 import datetime as dt
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 from mlc_dagster.money import minor_units
-from mlc_dagster.stampli.any_company import problems_of
+from mlc_dagster.settings import CompanySettings
+from mlc_dagster.stampli.any_company import problems_of, problems_under
 from mlc_dagster.stampli.checks import MEMOS, VOID, warn_about
 from mlc_dagster.stampli.columns import read_header
 from mlc_dagster.stampli.identity import number_key
@@ -101,7 +102,7 @@ class Examined:
     unbuilt: int = 0
     """Invoices of which a value cannot be read."""
     deviating: int = 0
-    """Invoices that can be read and that no company could take as they are."""
+    """Invoices that can be read and that their company, or no company, could take as they are."""
     lines: int = 0
     """Rows that belong to invoices."""
     set_aside: int = 0
@@ -135,7 +136,7 @@ def fits(path: Path, profiles: Iterable[Profile]) -> list[Fit]:
             found.append(Fit(profile, matches, text, 0))
             continue
         try:
-            header = read_header(row_source(path, profile).header(), profile, path.name)
+            header = read_header(row_source(path, profile, path.name).header(), profile, path.name)
         except FileRejected as refusal:
             found.append(Fit(profile, matches, refusal.text, 0))
         else:
@@ -143,18 +144,21 @@ def fits(path: Path, profiles: Iterable[Profile]) -> list[Fit]:
     return sorted(found, key=lambda fit: (fit.refusal is not None, not fit.name_matches, fit.warnings))
 
 
-def examine(path: Path, profile: Profile, *, limit: int) -> Examined:
+def examine(
+    path: Path, profile: Profile, *, limit: int, companies: Mapping[str, CompanySettings] | None = None
+) -> Examined:
     """Read the whole file.
 
     Args:
         path: the file, or the manifest of a delivery whose files stand beside it.
         profile: what it should be.
         limit: deviations that are told one by one; the others are counted.
+        companies: settings by Stampli's id, where there are any; else what no company's settings would accept is told.
 
     Raises:
         OSError: it cannot be read.
     """
-    return _Examination(path, profile, limit).go()
+    return _Examination(path, profile, limit, companies).go()
 
 
 @dataclass(frozen=True)
@@ -171,10 +175,13 @@ class _Pending:
 class _Examination:
     """One reading of one file."""
 
-    def __init__(self, path: Path, profile: Profile, limit: int) -> None:
+    def __init__(
+        self, path: Path, profile: Profile, limit: int, companies: Mapping[str, CompanySettings] | None
+    ) -> None:
         self._path = path
         self._profile = profile
         self._limit = limit
+        self._companies = companies
         self._examined = Examined()
         self._numbers: dict[bytes, tuple[int, bool]] = {}
         """Invoice numbers, by company and vendor: first row, and whether it is a memo."""
@@ -221,7 +228,7 @@ class _Examination:
             examined.unbuilt += 1
         else:
             examined.values.add(parsed.invoice)
-            wrong = problems_of(parsed.invoice) + used_twice
+            wrong = self._wrong(parsed.invoice) + used_twice
             examined.deviating += bool(wrong)
             for found in wrong:
                 self._tell_of(found, parsed, stream)
@@ -234,6 +241,9 @@ class _Examination:
         for found in used_twice:
             self._tell_of(found, parsed, stream)
 
+    def _wrong(self, invoice: Invoice) -> list[Problem]:
+        return problems_of(invoice) if self._companies is None else problems_under(invoice, self._companies)
+
     def _used_before(self, parsed: ParsedInvoice, stream: InvoiceStream) -> list[Problem]:
         """Whether another invoice of the file has this vendor and number: one of them at most is posted."""
         invoice = parsed.invoice
@@ -244,6 +254,10 @@ class _Examination:
         key = hashlib.blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         first, was_memo = self._numbers.setdefault(key, (parsed.rows[0], memo))
         if first == parsed.rows[0]:
+            return []
+        company = (self._companies or {}).get(parsed.company_id)
+        if memo != was_memo and company is not None and company.memo_suffix is not None:
+            # The memo gets a number of its own.
             return []
         value = f"{parsed.number}, also at {stream.place(first, stream.column_of('number'))}"
         code = "DUP_EXACT" if memo == was_memo else "MEMO_NUMBER_REUSED"

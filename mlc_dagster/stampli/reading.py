@@ -7,7 +7,6 @@ that cannot be read is quarantined; neither stops the others. Reading the same f
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from mlc_dagster.ledger.archive import Archive, ArchiveDamaged, PayloadErased
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.ledger.invoices import Appearance
+from mlc_dagster.ledger.parts import parts_read
 from mlc_dagster.ledger.states import OccurrenceOutcome
 from mlc_dagster.money import decimals, minor_units, to_minor
-from mlc_dagster.stampli.occurrences import register
+from mlc_dagster.stampli.occurrences import register, sequence_order
 from mlc_dagster.stampli.parsing import FileRejected, ParsedInvoice, QuarantinedRow, parse_file
 from mlc_dagster.stampli.profile import Profile
 
@@ -115,8 +115,8 @@ def read_files(
     """
     received = [row for row in rows if row["state"] == str(FileState.RECEIVED)]
 
-    def order(row: Row) -> tuple[str, str, int]:
-        return profile.sequence(row["path"].rpartition("/")[2]) or "", row["path"], row["version"]
+    def order(row: Row) -> tuple[tuple[int, int, str], str, int]:
+        return sequence_order(profile.sequence(row["path"].rpartition("/")[2])), row["path"], row["version"]
 
     return [_read_file(ledger, archive, profile, row, progress) for row in sorted(received, key=order)]
 
@@ -144,9 +144,12 @@ def _read_file(
             ledger_files.set_file_state(transaction, row, FileState.RELEASED, reading.released)
         return reading
     try:
-        stream = parse_file(archived, profile)
+        stream = parse_file(archived, profile, name=Path(row["path"]).name)
+        delivery = stream.delivery
         for parsed in stream:
             reading.count(parsed)
+            if delivery is not None:
+                delivery.note(parsed)
             if isinstance(parsed, QuarantinedRow):
                 aside.append(parsed)
             else:
@@ -154,8 +157,7 @@ def _read_file(
             if len(chunk) + len(aside) >= _CHUNK:
                 enter()
     except FileRejected as refusal:
-        name = Path(row["path"]).name
-        reading.rejected = f"{name}: {refusal.text}"
+        reading.rejected = refusal.text
         with ledger.transaction() as transaction:
             ledger_files.set_file_state(transaction, row, FileState.REJECTED, f"{refusal.reason}: {refusal.text}")
         return reading
@@ -172,6 +174,8 @@ def _read_file(
             invoices=reading.invoices,
             amounts_minor=reading.amounts_minor,
         )
+        if delivery is not None:
+            parts_read(transaction, row, delivery.parts())
     return reading
 
 
@@ -184,15 +188,15 @@ class Rereading:
     differences: tuple[str, ...]
     erased: str | None = None
     """When and by which rule its bytes were erased; then it was not compared."""
+    unreadable: str | None = None
+    """Why it could not be read again: a profile of another kind by now, damaged bytes; one of its differences."""
 
 
 def reread_files(ledger: Ledger, archive: Archive, profile: Profile, rows: Sequence[Row]) -> list[Rereading]:
     """Reconcile: read the archived bytes of READ files again and say where the ledger differs from them.
 
-    A file whose bytes were erased by the retention rules is told as such.
-
-    Raises:
-        ArchiveDamaged: the archived bytes are gone or changed.
+    A file whose bytes were erased by the retention rules is told as such; one that cannot be read again, because its
+    bytes are gone or changed or the profile takes them no longer, differs by that. Neither holds up the others.
     """
     found: list[Rereading] = []
     for row in rows:
@@ -200,27 +204,35 @@ def reread_files(ledger: Ledger, archive: Archive, profile: Profile, rows: Seque
             continue
         with ledger.reading() as reading:
             held = ledger_invoices.digests_of_file(reading, row["id"])
-        differences: list[str] = []
-        count = 0
         try:
-            archived = archive.path(row["sha256"])
+            count, differences = _compare(
+                parse_file(archive.path(row["sha256"]), profile, name=Path(row["path"]).name), held
+            )
         except PayloadErased as gone:
-            found.append(Rereading(row["path"], 0, (), gone.told))
+            found.append(Rereading(row["path"], 0, (), erased=gone.told))
             continue
-        for parsed in parse_file(archived, profile):
-            if isinstance(parsed, QuarantinedRow):
-                continue
-            count += 1
-            digest = held.pop((parsed.company_id, parsed.source_id), None)
-            if digest is None:
-                differences.append(f"invoice {parsed.number} ({parsed.source_id}) is in the file, not in the ledger")
-            elif digest != parsed.digest:
-                differences.append(f"invoice {parsed.number} ({parsed.source_id}) reads differently from the ledger")
-        differences += [f"invoice {source_id} is in the ledger, not in the file" for _, source_id in sorted(held)]
+        except (ArchiveDamaged, FileRejected) as fault:
+            why = fault.text if isinstance(fault, FileRejected) else str(fault)
+            found.append(Rereading(row["path"], 0, (f"cannot be read again: {why}",), unreadable=why))
+            continue
         found.append(Rereading(row["path"], count, tuple(differences)))
     return found
 
 
-def amount_of(minor: int, currency: str) -> Decimal:
-    """Minor units as an amount in units of its currency."""
-    return Decimal(minor).scaleb(-(minor_units(currency) or 0))
+def _compare(
+    stream: Iterable[ParsedInvoice | QuarantinedRow], held: dict[tuple[str, str], str]
+) -> tuple[int, list[str]]:
+    """(invoices read, what differs from the digests that the ledger holds by company and source key)."""
+    differences: list[str] = []
+    count = 0
+    for parsed in stream:
+        if isinstance(parsed, QuarantinedRow):
+            continue
+        count += 1
+        digest = held.pop((parsed.company_id, parsed.source_id), None)
+        if digest is None:
+            differences.append(f"invoice {parsed.number} ({parsed.source_id}) is in the file, not in the ledger")
+        elif digest != parsed.digest:
+            differences.append(f"invoice {parsed.number} ({parsed.source_id}) reads differently from the ledger")
+    differences += [f"invoice {source_id} is in the ledger, not in the file" for _, source_id in sorted(held)]
+    return count, differences

@@ -31,6 +31,16 @@ class Reason(pydantic.BaseModel):
     warning: bool = False
     """True for findings that are told and never park an invoice."""
 
+    @property
+    def cured_by_fusion(self) -> bool:
+        """It may be gone once reference data or periods are read again."""
+        return self.retry in ("reference", "period")
+
+    @property
+    def cures_itself(self) -> bool:
+        """It may be gone without anybody saying so: what is parked for it is looked at again by itself."""
+        return self.cured_by_fusion or self.retry == "crosswalk"
+
 
 class UnknownReason(LookupError):
     """A reason code that is not in the catalogue."""

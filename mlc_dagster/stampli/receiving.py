@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger.archive import Archive, file_sha256
-from mlc_dagster.ledger.database import Ledger, Row
+from mlc_dagster.ledger.database import Ledger, Row, Transaction
 from mlc_dagster.ledger.files import FileState
 from mlc_dagster.settings import StampliSettings
 from mlc_dagster.sftp.download import Download, DownloadRequest
@@ -89,7 +89,7 @@ def receive_files(
             broken: SftpError | None = None
             for row, target, answer in zip(batch, targets, session.download_many(requests), strict=True):
                 try:
-                    answered = _whole(session, settings, profile, row, target, answer)
+                    answered = whole(session, settings, profile, row["path"], target, answer)
                     receipts.append(_settle(ledger, archive, profile, row, target, answered))
                 except SftpError as error:
                     # The others of the batch are here, whole: they are kept before the fault is told.
@@ -109,22 +109,27 @@ def _sweep(scratch: Path, now: dt.datetime) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _whole(
+def whole(
     session: SftpSession,
     settings: StampliSettings,
     profile: Profile,
-    row: Row,
+    path: str,
     target: Path,
     answer: Download | SftpError,
 ) -> Download | Gathered | SftpError | str:
-    """The answer, for a manifest that of its whole delivery; or why what came is not whole."""
+    """The answer, for a manifest that of its whole delivery; or why what came is not whole.
+
+    Args:
+        path: where the file is meant to stand; the files of a delivery stand beside it.
+        target: the bytes that came; those of the whole delivery afterwards.
+    """
     if not isinstance(answer, Download):
         return answer
     fault = profile.end_fault(target)
     if fault is not None or not isinstance(profile.file.end, Manifest):
         return fault or answer
     try:
-        return gather(session, profile, row["path"], target, max_bytes=settings.max_file_bytes)
+        return gather(session, profile, path, target, max_bytes=settings.max_file_bytes)
     except FileRejected:
         # Told when it is read, with its bytes archived.
         return answer
@@ -145,15 +150,9 @@ def _settle(
         case str():
             return _release(ledger, row, f"FILE_PARTIAL: {answer}")
         case Download() | Gathered():
-            # The size is that of the file in the folder, by which the next poll knows it again.
-            sha256 = file_sha256(target) if isinstance(answer, Gathered) else answer.sha256
-            archive.put(target, sha256)
+            sha256 = keep(archive, target, answer)
             with ledger.transaction() as transaction:
-                state, _ = ledger_files.received(
-                    transaction, row, sha256=sha256, size=answer.size, profile=f"{profile.name}@{profile.digest}"
-                )
-                if isinstance(answer, Gathered):
-                    ledger_files.parts_received(transaction, row, answer.parts)
+                state = note_received(transaction, profile, row, answer, sha256)
             text = "received" if state is FileState.RECEIVED else "same bytes as a file received before"
             return Receipt(path, state, text, answer.size)
         case FileVanished():
@@ -173,6 +172,26 @@ def _settle(
             return Receipt(path, FileState.REJECTED, str(answer))
         case _:
             raise answer
+
+
+def keep(archive: Archive, target: Path, answer: Download | Gathered) -> str:
+    """Put what came into the archive; its SHA-256 there."""
+    sha256 = file_sha256(target) if isinstance(answer, Gathered) else answer.sha256
+    archive.put(target, sha256)
+    return sha256
+
+
+def note_received(
+    transaction: Transaction, profile: Profile, row: Row, answer: Download | Gathered, sha256: str
+) -> FileState:
+    """Its bytes are in the archive: RECEIVED, or SAME_BYTES; with the files that a manifest names."""
+    # The size is that of the file in the folder, by which the next poll knows it again.
+    state, _ = ledger_files.received(
+        transaction, row, sha256=sha256, size=answer.size, profile=f"{profile.name}@{profile.digest}"
+    )
+    if isinstance(answer, Gathered):
+        ledger_files.parts_received(transaction, row, answer.parts)
+    return state
 
 
 def _release(ledger: Ledger, row: Row, reason: str) -> Receipt:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.combinations import Combination, read_combinations
 from mlc_dagster.fusion.ledgers import Ledger as FusionLedger
@@ -28,8 +29,10 @@ from mlc_dagster.stampli.mapping import Needed
 T = TypeVar("T")
 
 
-class UnknownLedger(Exception):
+class UnknownLedger(Expected):
     """A ledger named in mlc.yaml is not visible in Fusion."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, name: str) -> None:
         self.name = name

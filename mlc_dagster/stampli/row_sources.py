@@ -50,9 +50,14 @@ class RowSource(Protocol):
         """Where row ``line`` stands, for people; asked while its blocks are read or after."""
         ...
 
+    @property
+    def delivery(self) -> SplitRows | None:
+        """The reader itself where it reads several files, which are counted apart."""
+        ...
 
-def row_source(path: Path, profile: Profile, *, careful: bool = False) -> RowSource:
-    """The reader that the profile asks for; nothing is read yet."""
+
+def row_source(path: Path, profile: Profile, name: str, *, careful: bool = False) -> RowSource:
+    """The reader that the profile asks for; nothing is read yet. Messages call the file ``name``."""
 
     @contextmanager
     def opened() -> Generator[BinaryIO]:
@@ -63,23 +68,25 @@ def row_source(path: Path, profile: Profile, *, careful: bool = False) -> RowSou
             ) as stream:
                 yield stream
         except CompressionFault as fault:
-            raise FileRejected("FILE_COMPRESSION", f"{path.name}: {fault.text}") from None
+            raise FileRejected("FILE_COMPRESSION", f"{name}: {fault.text}") from None
 
     source: RowSource
     match profile.rows:
         case RepeatedHeader():
             source = _DelimitedRows(opened, profile, careful=careful)
         case Split() as rules:
-            source = SplitRows(Delivery(path, profile), profile, rules, careful=careful)
+            source = SplitRows(Delivery(path, profile, name), profile, rules, careful=careful)
         case Typed() as rules:
-            source = TypedRows(opened, path.name, profile, rules)
+            source = TypedRows(opened, name, profile, rules)
         case _ as rules:
-            source = XmlRows(opened, path.name, profile, rules)
+            source = XmlRows(opened, name, profile, rules)
     return _WithConstants(source, profile.constants) if profile.constants else source
 
 
 class _DelimitedRows:
     """Rows as they stand in the file."""
+
+    delivery = None
 
     def __init__(
         self, opened: Callable[[], AbstractContextManager[BinaryIO]], profile: Profile, *, careful: bool
@@ -121,6 +128,7 @@ class _WithConstants:
         self._cells = list(constants.values())
         self.row_of = source.row_of
         self.place = source.place
+        self.delivery = source.delivery
 
     def header(self) -> list[str] | Fault | None:
         names = self._source.header()

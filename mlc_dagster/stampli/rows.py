@@ -19,6 +19,8 @@ from mlc_dagster.stampli.profile import TextRules
 from mlc_dagster.stampli.runs import is_printable, runs_of
 
 _BOM = b"\xef\xbb\xbf"
+_SAMPLE = 8 * 1024
+"""Bytes of a chunk that show whether most of its lines have quotes."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -133,7 +135,8 @@ class RowSplitter:
         rules = self._rules
         runs = None
         # Where most lines have quotes, reading each of them whole takes less than finding what they share.
-        if self._repeated and chunk.count(rules.quote.encode("ascii")) <= chunk.count(b"\n"):
+        sample = chunk[:_SAMPLE]
+        if self._repeated and sample.count(rules.quote.encode("ascii")) <= sample.count(b"\n"):
             runs = runs_of(chunk, rules, width=self._width, leading=self._repeated)
         if runs is not None:
             first, self._line = self._line, self._line + len(runs)

@@ -6,12 +6,13 @@ mean (``columns``).
 """
 
 import csv
+import re
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from io import BytesIO
-from itertools import repeat
+from itertools import accumulate, repeat
 from typing import overload
 
 from mlc_dagster.stampli.profile import TextRules
@@ -102,10 +103,8 @@ def runs_of(chunk: bytes, rules: TextRules, *, width: int, leading: int) -> Runs
         chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not chunk.endswith(b"\n"):
         chunk += b"\n"
-    # Unlike ``split`` it looks for line ends many bytes at a time.
-    lines = BytesIO(chunk).readlines()
     try:
-        return _Splitter(rules, leading, width - leading).split(lines, quoted=rules.quote.encode("ascii") in chunk)
+        return _Splitter(rules, leading, width - leading).split(chunk)
     except (csv.Error, UnicodeDecodeError, _NotOneRow):
         return None
 
@@ -130,36 +129,37 @@ class _Splitter:
         self._rest = rest
         self._delimiter = rules.delimiter.encode("ascii")
         self._quote = rules.quote.encode("ascii")
+        cell = rb"[^%b]*+%b" % (re.escape(self._delimiter), re.escape(self._delimiter))
+        self._leading_cells = re.compile(rb"(?:%b){%d}+" % (cell, leading)).match
 
-    def split(self, lines: list[bytes], *, quoted: bool) -> Runs:
-        """Rows of lines with their line ends; ``quoted``: there are quotes in them."""
-        own = self._with_quotes(lines) if quoted else {}
+    def split(self, chunk: bytes) -> Runs:
+        """Rows of whole lines, each with its line end."""
+        # Unlike ``split`` it looks for line ends many bytes at a time.
+        lines = BytesIO(chunk).readlines()
+        own = self._with_quotes(chunk, lines) if self._quote in chunk else {}
         starts: list[int] = []
-        heads: list[list[str]] = []
+        heads: list[bytes] = []
         tails: list[bytes] = []
-        different: list[bytes] = []
         # No line begins with NUL.
         head, size = b"\0", 0
         for row, line in enumerate(lines):
             if not line.startswith(head):
-                cells, size = self._head(line, own.get(row))
+                size = self._head_size(line, own.get(row))
                 head = line[:size]
                 starts.append(row)
-                heads.append(cells)
-                different.append(head)
+                heads.append(head)
             tails.append(line[size:])
-        longest = max(map(len, different), default=0), max(map(len, tails), default=0)
-        different += tails
-        visible = is_printable(b"".join(different), self._rules.encoding)
-        columns = list(zip(*heads, strict=True))
+        longest = max(map(len, heads), default=0), max(map(len, tails), default=0)
+        visible = is_printable(b"".join((*heads, *tails)), self._rules.encoding)
+        columns = self._heads(heads, {run: own[row][: self._leading] for run, row in enumerate(starts) if row in own})
         others = {row: cells[self._leading :] for row, cells in own.items() if self._quote in tails[row]}
         made = self._tails(tails, others)
         return Runs(len(lines), starts, columns, self._leading, made, printable=visible, longest=longest)
 
-    def _with_quotes(self, lines: list[bytes]) -> dict[int, list[str]]:
+    def _with_quotes(self, chunk: bytes, lines: list[bytes]) -> dict[int, list[str]]:
         """Cells of the rows with quotes in them; raises csv.Error when a field of the last one does not end there."""
         rules, width = self._rules, self._leading + self._rest
-        rows = [row for row, line in enumerate(lines) if self._quote in line]
+        rows = _rows_with(self._quote, chunk, lines)
         texts = [lines[row][:-1].decode(rules.encoding) for row in rows]
         cells = list(csv.reader(texts, delimiter=rules.delimiter, quotechar=rules.quote, strict=True))
         if len(cells) != len(rows) or any(len(each) != width for each in cells):
@@ -167,20 +167,23 @@ class _Splitter:
             raise _NotOneRow
         return dict(zip(rows, cells, strict=True))
 
-    def _head(self, line: bytes, own: list[str] | None) -> tuple[list[str], int]:
-        """The leading cells, and how many bytes they take with the delimiter behind them."""
-        rules = self._rules
+    def _head_size(self, line: bytes, own: list[str] | None) -> int:
+        """Bytes that the leading cells take with the delimiter behind them; ``own``: all cells, if one is quoted."""
         if own is not None:
             # Delimiters within quotes stand in the line as they stand in its cells: it can be counted from the right.
-            delimiters = self._rest + "".join(own[self._leading :]).count(rules.delimiter)
-            return own[: self._leading], len(line.rsplit(self._delimiter, delimiters)[0]) + 1
-        text = line.decode(rules.encoding)
-        cells = text.split(rules.delimiter, self._leading)
-        if len(cells) <= self._leading:
+            delimiters = self._rest + "".join(own[self._leading :]).count(self._rules.delimiter)
+            return len(line.rsplit(self._delimiter, delimiters)[0]) + 1
+        found = self._leading_cells(line)
+        if found is None:
             raise _NotOneRow
-        rest = cells.pop()
-        # Where a character is a byte, the rest need not be encoded to be measured.
-        return cells, len(line) - len(rest if len(text) == len(line) else rest.encode(rules.encoding))
+        return found.end()
+
+    def _heads(self, heads: list[bytes], others: Mapping[int, list[str]]) -> Sequence[Column]:
+        """The columns of the heads; ``others``: cells of those with quotes."""
+        for run in others:
+            heads[run] = self._delimiter * self._leading
+        text = b"".join(heads)[:-1].decode(self._rules.encoding)
+        return _by_column(text.split(self._rules.delimiter), self._leading, others)
 
     def _tails(self, tails: list[bytes], others: Mapping[int, list[str]]) -> Callable[[], Sequence[Column]]:
         """The columns of the tails; ``others``: cells of those with quotes."""
@@ -191,6 +194,17 @@ class _Splitter:
             raise _NotOneRow
         text = b"".join(tails).replace(b"\n", delimiter)[:-1].decode(self._rules.encoding)
         return lambda: _by_column(text.split(self._rules.delimiter), width, others)
+
+
+def _rows_with(mark: bytes, chunk: bytes, lines: list[bytes]) -> list[int]:
+    """Which lines of the chunk hold it: where few do, one look through all takes less than one through each."""
+    ends = list(accumulate(map(len, lines)))
+    rows: list[int] = []
+    at = chunk.find(mark)
+    while at >= 0:
+        rows.append(bisect_right(ends, at))
+        at = chunk.find(mark, ends[rows[-1]])
+    return rows
 
 
 def _by_column(cells: list[str], width: int, others: Mapping[int, Sequence[str]]) -> Sequence[Column]:

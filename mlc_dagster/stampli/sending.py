@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.fusion.errors import (
     AccessRefused,
@@ -25,6 +26,7 @@ from mlc_dagster.fusion.errors import (
 )
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import create
+from mlc_dagster.fusion.pacing import LONGEST_PAUSE
 from mlc_dagster.ledger import submissions
 from mlc_dagster.ledger.submissions import Intent
 from mlc_dagster.ledger.writer import LedgerWriter
@@ -45,21 +47,13 @@ class LeaseLost(Exception):
 
 
 class Withheld(Exception):
-    """The run was stopped while the intent waited for its slot. Nothing was sent."""
+    """The run ended, or came to a halt, while the intent waited for its slot. Nothing was sent."""
 
 
-class WindowLost(Exception):
-    """Another run took the window over while this one stood still: it may begin nothing any more."""
-
-    def __init__(self, window: str) -> None:
-        self.window = window
-        super().__init__(
-            f"window {window} UTC was taken over by another run while this one stood still; that run goes on with it"
-        )
-
-
-class PostingStopped(Exception):
+class PostingStopped(Expected):
     """Fusion refuses everything, or does not answer: the run ends, nothing of it is lost."""
+
+    kind = FailureKind.REMOTE
 
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
@@ -80,13 +74,13 @@ class PostingSummary:
     """Requests that ended without a known outcome."""
     resent: int = 0
     dropped: int = 0
-    """Intents given up unsent because their lease had run out."""
+    """Intents given up unsent because their lease had run out, or the run ended."""
     parked: Counter[str] = field(default_factory=Counter[str])
     confirmed: int = 0
     differing: int = 0
     """Read back from Fusion and not equal to what was sent."""
     left_waiting: int = 0
-    """Refused or unknown, and due after the end of this run."""
+    """Refused, unknown or dropped: the next run goes on with them."""
 
     @property
     def ended(self) -> int:
@@ -95,8 +89,11 @@ class PostingSummary:
 
 
 def lease_length(settings: FusionSettings) -> dt.timedelta:
-    """How long an intent belongs to its sender: longer than the request it is for."""
-    return dt.timedelta(seconds=2 * settings.request_timeout + 1)
+    """How long an intent belongs to its sender: longer than the request it is for, and what it may wait before that.
+
+    It waits for one request before it to end, or for a pause that Fusion asked for.
+    """
+    return dt.timedelta(seconds=settings.request_timeout + max(settings.request_timeout, LONGEST_PAUSE) + 1)
 
 
 class Sender:
@@ -120,6 +117,8 @@ class Sender:
         self._clock = clock
         self._freed = freed
         self.stopped: PostingStopped | None = None
+        self.ending = False
+        """The run ends for another reason; see ``withhold``."""
         self.refused_in_a_row = 0
         self.recording = 0
         """Requests that are answered, with an invoice created, whose outcome is on its way to the ledger."""
@@ -130,7 +129,8 @@ class Sender:
         ``claiming`` are on their way into the ledger and will take a slot each.
 
         Without those few a slot stays empty for as long as a commit takes, a twelfth of the time. An intent that waits
-        uses up its lease, and is one more to look up after a crash; so they are a quarter of what is under way.
+        uses up its lease, and is one more to look up after a crash; so they are a quarter of what may be under way.
+        When Fusion asks for a pause, what is on its way into the ledger waits with them.
 
         A created invoice's slot is free as soon as it is answered: its outcome is written before any intent that is
         committed after it, since changes are written in their order. Every other outcome is waited for, because it may
@@ -157,20 +157,24 @@ class Sender:
             for everything that is recorded and done with for now.
         """
 
+        def granted() -> None:
+            # What waited for its slot: the reason to begin may be gone.
+            if self.stopped is not None or self.ending:
+                msg = "the run ended before the request could begin"
+                raise Withheld(msg)
+
         def before_first_byte() -> None:
-            if self.stopped is not None:
-                raise Withheld
+            granted()
             if self._clock() + self._settings.request_timeout > lease_end:
-                raise LeaseLost
+                msg = "the lease ran out before the request could begin"
+                raise LeaseLost(msg)
 
         for attempt in range(1, _SENDS_PER_INTENT + 1):
             try:
-                record = await create(self._client, intent.body, before_first_byte=before_first_byte)
-            except LeaseLost:
+                record = await create(self._client, intent.body, granted=granted, before_first_byte=before_first_byte)
+            except (LeaseLost, Withheld) as reason:
                 self._summary.dropped += 1
-                await self._give_up(intent, "the lease ran out before the request could begin", None)
-            except Withheld:
-                await self._give_up(intent, "the run was stopped before the request could begin", None)
+                await self._give_up(intent, str(reason), None)
             except NotSent as error:
                 if attempt < _SENDS_PER_INTENT and self._clock() + self._settings.request_timeout <= lease_end:
                     continue
@@ -260,6 +264,10 @@ class Sender:
                 why=why,
             )
         )
+
+    def withhold(self) -> None:
+        """The run ends: what waits for a slot is given up unsent; what has left is let to its end."""
+        self.ending = True
 
     def _stop(self, cause: FusionError) -> None:
         if self.stopped is None:

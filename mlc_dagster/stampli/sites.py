@@ -75,12 +75,11 @@ def choose(
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names differ in case, blanks and punctuation only."""
+    return one == other or _letters(one) == _letters(other)
 
-    def letters(name: str) -> str:
-        folded = unicodedata.normalize("NFKC", name).casefold()
-        return "".join(character for character in folded if character.isalnum())
 
-    return letters(one) == letters(other)
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
 
 
 def unusable(site: Site, business_unit: str, today: dt.date) -> str | None:

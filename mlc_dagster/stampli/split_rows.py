@@ -7,8 +7,6 @@ Row numbers are those of the file of lines. A row of the invoices that is set as
 number is used twice; its text says where it stands.
 """
 
-from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from tempfile import SpooledTemporaryFile
@@ -16,10 +14,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from mlc_dagster.ledger.parts import PartRead
 from mlc_dagster.stampli.control_totals import ControlTotal, refuse_other_count
 from mlc_dagster.stampli.deliveries import Delivery, Member
 from mlc_dagster.stampli.naming import Key, cells_named, key_named
-from mlc_dagster.stampli.parsed import FileRejected
+from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
+from mlc_dagster.stampli.part_rows import Joined, PartTally
 from mlc_dagster.stampli.profile import Profile, column_name
 from mlc_dagster.stampli.profile_rows import LINE_FIELDS, Part, Split
 from mlc_dagster.stampli.reasons import shown
@@ -63,6 +63,9 @@ class _Invoices:
         self._places: dict[Key, tuple[int, int]] = {}
         self._end = 0
         self.unused: dict[Key, None] = {}
+        """Rows without a line that could be read."""
+        self.named: set[Key] = set()
+        """Those that a line names which could not be read."""
 
     def close(self) -> None:
         self._file.close()
@@ -96,14 +99,14 @@ class SplitRows:
         self._rules = rules
         self._careful = careful
         self._sources: tuple[_Columns, _Columns] | None = None
-        self._firsts = array("Q")
-        """Lines from which on a row of the invoices is the one that they belong to."""
-        self._invoice_rows = array("Q")
+        self._joined = Joined()
+        self._tally: PartTally | None = None
 
     def header(self) -> list[str] | Fault | None:
         invoices = self._columns(self._rules.invoices)
         lines = self._columns(self._rules.lines)
         self._sources = invoices, lines
+        self._tally = PartTally(invoices.member, lines.member)
         own = [name for at, name in enumerate(lines.names) if at not in lines.join]
         return [*invoices.names, *own, *self._delivery.contents.columns]
 
@@ -135,8 +138,8 @@ class SplitRows:
             return f"the manifest, column {column}"
         declared = self._profile.columns.get(column or "")
         if column in invoices.names and not (declared and declared.field in LINE_FIELDS):
-            at = bisect_right(self._firsts, line) - 1
-            row = f" row {self._invoice_rows[at]}" if at >= 0 else ""
+            found = self._joined.invoice_row(line)
+            row = "" if found is None else f" row {found}"
             return f"{invoices.member.name}{row}, column {column} (its line: {lines.member.name} row {line})"
         return f"{lines.member.name} row {line}" + (f", column {column}" if column else "")
 
@@ -146,7 +149,7 @@ class SplitRows:
         del width, plausible, leading  # Each of the two files has its own width, and its own idea of a row.
         assert self._sources is not None, "header comes first"  # noqa: S101
         invoices, lines = self._sources
-        self._firsts, self._invoice_rows = array("Q"), array("Q")
+        self._joined = Joined()
         waiting = _Invoices()
         try:
             aside = self._read_invoices(invoices, waiting)
@@ -154,8 +157,9 @@ class SplitRows:
             for block in self._join(invoices, lines, waiting):
                 last = max(last, *block.lines, *(line for line, _ in block.faults), 0)
                 yield block
+            self._joined.last_line = last
             without = [
-                (found.line, self._without_lines(invoices, found))
+                (found.line, self._without_lines(invoices, found, named=key in waiting.named))
                 for key in waiting.unused
                 if (found := waiting.get(key)) is not None
             ]
@@ -180,6 +184,7 @@ class SplitRows:
                         total.add(row[at])
                 yield block
         member = columns.member
+        self._joined.counted[member.name] = counted
         if member.records is not None:
             refuse_other_count(member.records, counted, f"{member.name}: the manifest's number of rows")
         if member.total is not None and at is not None:
@@ -226,8 +231,8 @@ class SplitRows:
                     last, invoice = key, waiting.get(key) if lines.usable(cells) else None
                     waiting.unused.pop(key, None)
                     if invoice is not None:
-                        self._firsts.append(line)
-                        self._invoice_rows.append(invoice.line)
+                        self._joined.firsts.append(line)
+                        self._joined.invoice_rows.append(invoice.line)
                     weight += sum(map(len, invoice.cells)) if invoice is not None else 0
                 if invoice is None:
                     text = f"belongs to {' '.join(map(shown, key)) or 'nothing'}, which {invoices.member.name} lacks"
@@ -241,8 +246,7 @@ class SplitRows:
     def _named_by_line(self, fault: Fault, invoices: _Columns, lines: _Columns, waiting: _Invoices) -> Fault:
         keys = cells_named(fault.raw, lines.join, len(lines.names), self._profile.text)
         found = [invoice for key in keys if (invoice := waiting.get(key)) is not None]
-        for key in keys:
-            waiting.unused.pop(key, None)
+        waiting.named.update(keys)
         names = chain.from_iterable(self._key(invoices, invoice.cells) for invoice in found)
         return Fault(fault.raw, fault.text, tuple(dict.fromkeys(names)))
 
@@ -272,9 +276,24 @@ class SplitRows:
     ) -> Fault:
         return Fault(self._raw(cells), f"({invoices.member.name} row {line}) {text}", names)
 
-    def _without_lines(self, invoices: _Columns, found: _Invoice) -> Fault:
-        text = f"has no line in {self._sources[1].member.name}" if self._sources else "has no line"
+    def _without_lines(self, invoices: _Columns, found: _Invoice, *, named: bool) -> Fault:
+        said = "has only lines that cannot be read" if named else "has no line"
+        text = f"{said} in {self._sources[1].member.name}" if self._sources else said
         return self._own_fault(invoices, found.line, found.cells, text, self._key(invoices, found.cells))
+
+    @property
+    def delivery(self) -> "SplitRows":
+        """Itself: it reads several files, and counts them apart."""
+        return self
+
+    def note(self, found: ParsedInvoice | QuarantinedRow) -> None:
+        """Count a result of the reading for both files; each is to be given once, as it comes."""
+        if self._tally is not None:
+            self._tally.add(found, self._joined)
+
+    def parts(self) -> tuple[PartRead, ...]:
+        """What was counted in each of the two files, once everything was read and noted."""
+        return () if self._tally is None else self._tally.counts(self._joined)
 
     def _raw(self, cells: Sequence[str]) -> bytes:
         return self._profile.text.delimiter.join(cells).encode(self._profile.text.encoding, "replace")

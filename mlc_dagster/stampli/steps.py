@@ -16,8 +16,10 @@ from mlc_dagster.fusion.client import FusionClient
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.equation import Equation, equation
 from mlc_dagster.ledger.files import FileState
+from mlc_dagster.ledger.retries import left_files
 from mlc_dagster.ledger.windows import pin_pod
 from mlc_dagster.ledger.writer import LedgerWriter
+from mlc_dagster.money import amount_of
 from mlc_dagster.stampli.confirmation import ConfirmationSummary, Confirming
 from mlc_dagster.stampli.disposing import dispose_processed
 from mlc_dagster.stampli.feed import FEED
@@ -25,8 +27,9 @@ from mlc_dagster.stampli.inbound import Inbound, RequestCount
 from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
 from mlc_dagster.stampli.occurrences import decide_waiting
 from mlc_dagster.stampli.posting import DataAccessLost, post_window
-from mlc_dagster.stampli.reading import FileReading, Rereading, amount_of, read_files, reread_files
+from mlc_dagster.stampli.reading import FileReading, Rereading, read_files, reread_files
 from mlc_dagster.stampli.receiving import Receipt, files_of, receive_files
+from mlc_dagster.stampli.refusals import UnitsStopped
 from mlc_dagster.stampli.sending import PostingSummary
 from mlc_dagster.stampli.validation import ValidationSummary, validate_window
 from mlc_dagster.stampli.window import HeldWindow
@@ -73,12 +76,17 @@ class PostReport:
 def receive_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) -> ReceiveReport:
     """Fetch the generation's files whole, archive them, and enter their invoices into the ledger.
 
-    Reconciling, the window's files are read again from the archive and compared with the ledger instead.
+    With them the window's files whose own generation ended without reading them. Reconciling, the window's files are
+    read again from the archive as well and compared with the ledger.
     """
     began = time.monotonic()
     report = ReceiveReport()
     generation = None if held.reconciling else held.work.generation
     rows = files_of(inbound.ledger, held.work.start, generation)
+    with inbound.ledger.reading() as reading:
+        left = left_files(reading, FEED, held.work.start)
+    if not held.reconciling:
+        rows += [row for row in left if row["generation"] != generation]
     report.receipts = receive_files(
         inbound.ledger,
         inbound.open_session,
@@ -96,7 +104,12 @@ def receive_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silen
     report.readings = read_files(
         inbound.ledger, inbound.archive, inbound.profile, unread, progress=lambda count: progress("read", count)
     )
-    report.files = files_of(inbound.ledger, held.work.start, generation)
+    taken = {row["id"] for row in left}
+    report.files = [
+        row
+        for row in files_of(inbound.ledger, held.work.start, None)
+        if generation in (None, row["generation"]) or row["id"] in taken
+    ]
     report.seconds = time.monotonic() - began
     return report
 
@@ -140,8 +153,8 @@ def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) 
 
             try:
                 posted = await post_window(inbound, client, writer, held.work, progress=ended)
-            except DataAccessLost:
-                # One business unit that we no longer see must not keep the others' invoices from being read back.
+            except (DataAccessLost, UnitsStopped):
+                # A business unit that we no longer see, or that refuses us, must not keep the others' from being read.
                 await confirming.finish(again=held.reconciling)
                 raise
             except BaseException:
@@ -151,15 +164,7 @@ def post_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silent) 
 
     posting, confirmation = with_client(inbound, requests, work)
     posting.confirmed, posting.differing = confirmation.confirmed, len(confirmation.differing)
-    problems = dispose_processed(
-        inbound.ledger,
-        inbound.open_session,
-        inbound.archive,
-        inbound.stampli,
-        inbound.profile,
-        files_of(inbound.ledger, held.work.start, None),
-        scratch=inbound.scratch,
-    )
+    problems = dispose_processed(inbound, files_of(inbound.ledger, held.work.start, None))
     with inbound.ledger.reading() as reading:
         tally = equation(reading, FEED, held.work.start)
     return PostReport(posting, confirmation, requests, tally, problems, time.monotonic() - began)

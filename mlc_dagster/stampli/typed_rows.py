@@ -123,6 +123,8 @@ class _Origins:
 class TypedRows:
     """The rows of one file; see ``row_sources.RowSource``."""
 
+    delivery = None
+
     def __init__(
         self, opened: Callable[[], AbstractContextManager[BinaryIO]], file_name: str, profile: Profile, rules: Typed
     ) -> None:

@@ -21,17 +21,20 @@ from mlc_dagster.fusion.suppliers import read_supplier_by_id
 from mlc_dagster.ledger import recovery, submissions
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.submissions import Intent, Phase
-from mlc_dagster.ledger.windows import window_held, window_key
+from mlc_dagster.ledger.windows import WindowLost, window_held, window_key
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.absence import AbsenceProver, DataAccessLost, Finding, Presence
-from mlc_dagster.stampli.comparison import body_fields, compare, is_ours, origin
+from mlc_dagster.stampli.adoption import adopting, ours_among
+from mlc_dagster.stampli.body import body_keys
+from mlc_dagster.stampli.comparison import body_fields, compare, origin
 from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
 from mlc_dagster.stampli.feed import FEED
 from mlc_dagster.stampli.inbound import Inbound, WindowWork
 from mlc_dagster.stampli.other_names import QUICKER_THAN_PEOPLE, OtherNames
 from mlc_dagster.stampli.reading import problem_rows
 from mlc_dagster.stampli.reasons import problem
-from mlc_dagster.stampli.sending import PostingStopped, PostingSummary, Sender, WindowLost, lease_length
+from mlc_dagster.stampli.refusals import AlikeRefusals, answer_text, problem_of, reason_of
+from mlc_dagster.stampli.sending import PostingStopped, PostingSummary, Sender, lease_length
 from mlc_dagster.stampli.unseen import unseen_remedy
 
 MOST_ATTEMPTS = 3
@@ -68,6 +71,7 @@ class Uncertainty:
         self._sender = sender
         self._summary = summary
         self._settings = inbound.settings.fusion
+        self.alike = AlikeRefusals(inbound)
         self._next_check = 0.0
         self._proven: deque[tuple[Row, Phase]] = deque()
         """Attempts proven absent, and how they ended: to be sent again as soon as there is a slot."""
@@ -173,7 +177,7 @@ class Uncertainty:
 
         claimed = await self._writer.submit(change)
         self._summary.resent += len(claimed)
-        return [self._post(intent, lease_end) for intent in claimed]
+        return [self.post(intent, lease_end) for intent in claimed]
 
     async def _read(self, findings: Sequence[Finding]) -> dict[int, InvoiceRecord]:
         ids = [record.invoice_id for finding in findings for record in finding.records]
@@ -199,25 +203,24 @@ class Uncertainty:
                 why = "no invoice of the business unit is visible, so it cannot be proven whether this one was created"
                 await self._park_unknown(row, why)
             case Presence.UNPROVEN:
-                await self._writer.submit(partial(recovery.postpone, submission_id=row["id"], wait=2 * self._half_wait))
+                await self._postpone(row["id"])
+
+    async def _postpone(self, submission_id: int) -> None:
+        await self._writer.submit(partial(recovery.postpone, submission_id=submission_id, wait=2 * self._half_wait))
 
     async def _found(
         self, submission_id: int, fields: dict[str, Any], finding: Finding, complete: dict[int, InvoiceRecord]
     ) -> None:
         user = self._settings.posting_user
-        records = [complete.get(record.invoice_id, record) for record in finding.records]
-        record = next((each for each in records if is_ours(fields, each, posting_user=user)), None)
-        if record is not None:
-            await self._writer.submit(
-                partial(
-                    submissions.mark_created,
-                    submission_id=submission_id,
-                    fusion_invoice_id=record.invoice_id,
-                    http_status=None,
-                    evidence="found in Fusion with our user, source, group and content",
-                )
-            )
+        records = [complete[record.invoice_id] for record in finding.records if record.invoice_id in complete]
+        ours = ours_among(fields, records, posting_user=user)
+        if ours is not None:
+            await self._writer.submit(adopting(submission_id, ours))
             self._summary.adopted += 1
+            return
+        if len(records) < len(finding.records):
+            # Deleted since the look-up, or not to be read: nothing can be said of it now.
+            await self._postpone(submission_id)
             return
         record = records[0]
         differences: dict[str, Any] = origin(fields, record, posting_user=user) | compare(fields, record).differences
@@ -239,18 +242,11 @@ class Uncertainty:
         """What is absent under its names may be there under others; True when it is, or may be."""
         traces = await names.look(row)
         if traces.presence is Presence.UNPROVEN or traces.wait:
-            await self._writer.submit(partial(recovery.postpone, submission_id=row["id"], wait=2 * self._half_wait))
+            await self._postpone(row["id"])
             return True
         if traces.ours is not None:
-            await self._writer.submit(
-                partial(
-                    submissions.mark_created,
-                    submission_id=row["id"],
-                    fusion_invoice_id=traces.ours.invoice_id,
-                    http_status=None,
-                    evidence="found in Fusion under another number or supplier, with our marks and content",
-                )
-            )
+            evidence = "found in Fusion under another number or supplier, with our marks and content"
+            await self._writer.submit(adopting(row["id"], traces.ours, evidence))
             self._summary.adopted += 1
         elif traces.told:
             await self._park_unknown(row, "it may be in Fusion under other names", remedy=traces.told)
@@ -303,12 +299,15 @@ class Uncertainty:
         intent = await self._writer.submit(change)
         if intent is not None:
             self._summary.resent += 1
-            await self._post(intent, lease_end)
+            await self.post(intent, lease_end)
 
-    async def _post(self, intent: Intent, lease_end: float) -> None:
+    async def post(self, intent: Intent, lease_end: float) -> None:
+        """Send an intent and look into what came of it; ``lease_end`` is ``Sender.send``'s."""
         answer = await self._sender.send(intent, lease_end)
         if isinstance(answer, BusinessRefusal):
             await self.refused_by_content(intent, answer)
+        elif answer is not None:
+            self.alike.created(answer.business_unit or body_keys(intent.body).business_unit)
 
     async def _park_unknown(self, row: Row, why: str, *, remedy: str | None = None) -> None:
         found = problem("SUBMIT_UNKNOWN", value=why, remedy=remedy)
@@ -327,6 +326,7 @@ class Uncertainty:
 
     async def refused_by_content(self, intent: Intent, refusal: BusinessRefusal) -> None:
         """Fusion refused the content of an intent: look once, then adopt, name the other owner, or park."""
+        place = self.alike.answered()
         fields = body_fields(intent.body)
         row = await asyncio.to_thread(self._row_of, intent)
         if row is None:
@@ -349,24 +349,24 @@ class Uncertainty:
         except FusionError as error:
             await self._sender.unknown(intent.submission_id, f"{refusal}; look-up failed: {error}", refusal.status)
             return
-        codes = ", ".join(refusal.codes) or f"HTTP {refusal.status}"
-        text = "; ".join(detail.text for detail in refusal.details)
         # Where nothing is visible the refusal is told, but not taken for proof: the claim stays, and nothing that
         # takes the invoice's place is sent before this attempt could be looked for.
         proven = finding.presence is not Presence.NOTHING_VISIBLE
+        told = self.alike.refused(row["business_unit"], refusal, intent.body, place)
+        if not told and proven and intent.attempt == 1:
+            why = f"{refusal}; every invoice of {row['business_unit']} is refused so"
+            key, status = intent.submission_id, refusal.status
+            await self._writer.submit(partial(submissions.release, submission_id=key, why=why, http_status=status))
+            return
         remedy = None if proven else unseen_remedy(row["business_unit"], self._settings.posting_user)
-        found = problem("FUSION_REJECTED", field=codes, value=text, remedy=remedy)
         await self._writer.submit(
             partial(
-                submissions.park_submission,
-                submission_id=intent.submission_id,
-                phase=Phase.REJECTED if proven else Phase.UNKNOWN,
-                reason=f"FUSION_REJECTED({codes})",
-                problem=problem_rows([found])[0],
-                http_status=refusal.status,
-                answer=text,
+                submissions.park_submission, submission_id=intent.submission_id,
+                phase=Phase.REJECTED if proven else Phase.UNKNOWN, reason=reason_of(refusal),
+                problem=problem_rows([problem_of(refusal, remedy)])[0],
+                http_status=refusal.status, answer=answer_text(refusal),
             )
-        )
+        )  # fmt: skip
         self._summary.parked["FUSION_REJECTED"] += 1
 
     def _row_of(self, intent: Intent) -> Row | None:

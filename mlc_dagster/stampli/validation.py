@@ -24,19 +24,17 @@ from mlc_dagster.ledger.schema import submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.settings import CompanySettings
 from mlc_dagster.stampli.body import GROUP_SLOT, render_body
-from mlc_dagster.stampli.checks import check_invoice, warn_about
+from mlc_dagster.stampli.checks import MEMOS, VOID, check_invoice, warn_about
 from mlc_dagster.stampli.identity import normalised_key, number_key
 from mlc_dagster.stampli.inbound import Inbound, silent
 from mlc_dagster.stampli.mapping import Mapping, Needed, map_invoice, needed
 from mlc_dagster.stampli.match_trail import MatchTrail
 from mlc_dagster.stampli.model import Invoice, invoice_from_json
 from mlc_dagster.stampli.reading import problem_rows
-from mlc_dagster.stampli.reasons import Problem, problem, reasons
+from mlc_dagster.stampli.reasons import Problem, problem, reason
 from mlc_dagster.stampli.references import ReferenceReader
 
 _CHUNK = 500
-_CURED_BY_FUSION = ("reference", "period")
-_CURED_BY_ITSELF = (*_CURED_BY_FUSION, "crosswalk")
 
 
 @dataclass
@@ -131,7 +129,7 @@ def _to_judge(
     for row in rows:
         skip = row["id"] in attempted
         if row["state"] == InvoiceState.PARKED and row["cured_at"] is None:
-            skip = not (all_parked and reasons()[row["reason"].partition("(")[0]].retry in _CURED_BY_ITSELF)
+            skip = not (all_parked and reason(row["reason"]).cures_itself)
         # Skipped rows stay in the chunk so that the walk goes on behind them.
         chosen.append({**row, "attempted": skip})
     return chosen
@@ -156,7 +154,7 @@ async def judge(inbound: Inbound, reader: ReferenceReader, rows: Sequence[Row]) 
     for candidate in candidates:
         verdict = _map(inbound, reader, candidate, now, number_reused=candidate.row["id"] in reused)
         verdicts[candidate.row["id"]] = verdict
-        if any(reasons()[found.reason].retry in _CURED_BY_FUSION for found in verdict.problems):
+        if any(reason(found.reason).cured_by_fusion for found in verdict.problems):
             again.append(candidate)
     if again and await reader.load(_needed(inbound, again), fresh=True):
         for candidate in again:
@@ -171,7 +169,7 @@ def _check(inbound: Inbound, row: Row, held: set[int]) -> _Candidate | Verdict:
     if not row["readable"]:
         return Verdict(row, tuple(Problem(**found) for found in row["reading_problems"]))
     invoice = invoice_from_json(row["content"])
-    if invoice.status == "VOID":
+    if invoice.status == VOID:
         return Verdict(row, void=True)
     if row["id"] in held:
         return Verdict(row, (problem(AFTER_ABANDON, field="invoice_number", value=row["number"]),))
@@ -222,7 +220,7 @@ def _map(
 
 def _reused_numbers(inbound: Inbound, candidates: Sequence[_Candidate]) -> set[int]:
     """Memos whose number another invoice of the same vendor has in the ledger."""
-    memos = [c for c in candidates if c.invoice.invoice_type in ("CREDIT_MEMO", "DEBIT_MEMO")]
+    memos = [c for c in candidates if c.invoice.invoice_type in MEMOS]
     found: set[int] = set()
     with inbound.ledger.reading() as reading:
         for memo in memos:

@@ -33,7 +33,7 @@ def connect_inbound(settings: Settings, secrets: SecretResolver, ledger: Ledger)
         raise SettingsError(str(settings.root / "mlc.yaml"), ["stampli: is absent, so there is no inbound flow"])
 
     _check_templates(settings, stampli)
-    profile = load_profile(_profile_name(settings, stampli.profile))
+    profile = load_profile(profile_name(settings, stampli.profile))
 
     def session() -> AbstractContextManager[SftpSession]:
         return open_account(stampli.sftp, secrets)
@@ -64,6 +64,6 @@ def _check_templates(settings: Settings, stampli: StampliSettings) -> None:
         raise SettingsError(str(settings.root / "mlc.yaml"), problems)
 
 
-def _profile_name(settings: Settings, name: str) -> str:
+def profile_name(settings: Settings, name: str) -> str:
     """A path is relative to mlc.yaml; a bare name is one of the product's own profiles."""
     return str((settings.root / name).resolve()) if "/" in name or name.endswith((".yaml", ".yml")) else name

@@ -67,6 +67,8 @@ class _Invoices:
 class XmlRows:
     """The rows of one document; see ``row_sources.RowSource``. It is parsed once; its invoices wait on disk."""
 
+    delivery = None
+
     def __init__(
         self, opened: Callable[[], AbstractContextManager[BinaryIO]], file_name: str, profile: Profile, rules: Xml
     ) -> None:

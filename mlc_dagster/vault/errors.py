@@ -1,8 +1,12 @@
 """What may be said of a secret: errors that name its reference, and text whose repr does not show it."""
 
+from mlc_dagster.expected import Expected, FailureKind
 
-class SecretError(Exception):
+
+class SecretError(Expected):
     """A secret cannot be had. ``reference`` and ``remedy`` are for people; the value is in neither."""
+
+    kind = FailureKind.CONFIGURATION
 
     def __init__(self, reference: str, fault: str, remedy: str) -> None:
         self.reference = reference
@@ -13,6 +17,8 @@ class SecretError(Exception):
 
 class ProviderDown(SecretError):
     """What keeps the secret does not answer now; the reference itself may be right."""
+
+    kind = FailureKind.REMOTE
 
 
 class SecretText(str):

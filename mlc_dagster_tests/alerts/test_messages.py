@@ -21,6 +21,8 @@ EVERY = [
     messages.acknowledgement_rejected("orders", [Refused(NAME, "PO group 17 set 0003", "301", "R", "")]),
     messages.acknowledgement_overdue("orders", [(NAME, AT)], within=dt.timedelta(hours=24)),
     messages.acknowledgement_unreadable("orders", [("/ack/1.edi", "does not begin with ISA")]),
+    messages.files_overdue(feed="stampli", waiting=["/outbound/a.csv waits for its marker a.done"]),
+    messages.files_not_put_away(feed="stampli", stuck=[f"since yesterday: /outbound/{n}.csv: no" for n in range(30)]),
     messages.run_failed(job="fusion_to_sftp", run_id="1f2e", tags={}, failures=["fusion_journals: 503"] * 30),
 ]
 

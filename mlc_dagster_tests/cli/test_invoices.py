@@ -160,6 +160,30 @@ def test_retry_marks_the_cause_as_cured_on_record(private: Path) -> None:
     assert event["detail"]["after"] == {"state": "PARKED", "reason": "AMOUNT_MISMATCH", "judged_again": True}
 
 
+def test_retry_of_all_that_are_parked_for_the_same(private: Path) -> None:
+    """What a fault parked by the dozen is taken up again by one command, each on record; nothing else is."""
+    parked = parked_for(private, "AMOUNT_MISMATCH")
+    others = {each["id"] for each in listed(private, "--state", "PARKED") if each["reason"] != "AMOUNT_MISMATCH"}
+    why = ("--reason", "the role was given back")
+    result = run_mlc("--config", private, "invoices", "retry", "--parked-for", "AMOUNT_MISMATCH", *why)
+    assert (result.exit_code, "AMOUNT_MISMATCH: the next poll takes them up again" in result.stdout) == (0, True)
+    page = shown(private, parked["id"])
+    assert page["cured_at"] is not None
+    assert (page["events"][-1]["kind"], page["events"][-1]["detail"]["reason"]) == ("invoice.retried", why[1])
+    assert others
+    assert all(shown(private, str(each))["cured_at"] is None for each in others)
+    again = run_mlc("--config", private, "invoices", "retry", "--parked-for", "AMOUNT_MISMATCH")
+    assert again.exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "--parked-for", "AMOUNT_MISMATCH"]], ids=["nothing", "both"])
+def test_retry_wants_one_invoice_or_one_reason(private: Path, arguments: list[str]) -> None:
+    """Never everything that is parked."""
+    result = run_mlc("--config", private, "invoices", "retry", *arguments)
+    assert result.exit_code == 2
+    assert "nothing was changed" in result.stderr
+
+
 def test_retry_of_a_posted_invoice_is_refused(private: Path) -> None:
     """Created stays created: no command of one person leads back to sending."""
     posted = listed(private, "--state", "CONFIRMED")[0]

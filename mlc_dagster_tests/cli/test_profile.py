@@ -1,15 +1,21 @@
 """``mlc profile``: a person sees what a file is and what becomes of it, before it is ever polled."""
 
+import datetime as dt
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from mlc_dagster.stampli.profile import load_profile, shipped_profiles
 from mlc_dagster_tests.cli.conftest import json_of, run_mlc
+from mlc_dagster_tests.servers.configuration import SEGMENTS
+from mlc_dagster_tests.servers.rehearsal import COMPANIES
 from mlc_dagster_tests.stampli.builders import file_name, invoice_csv, invoice_rows
 from mlc_dagster_tests.stampli.builders_shapes import split_parts, typed_file, typed_records, write_split, xml_file
 
+FINGERPRINT = "SHA256:" + "A" * 43
 ROWS = [*invoice_rows("60.00", "40.00"), *invoice_rows("7.50", invoice_id="2", invoice_number="INV-2", currency="EUR")]
 
 
@@ -260,3 +266,86 @@ def test_the_limit_counts_the_rest(tmp_path: Path) -> None:
     assert (len(found["deviations"]), found["not_told"]) == (1, 2)
     assert found["reasons"] == {"FIELD_INVALID": 3}
     assert "3 deviations: 3 FIELD_INVALID" in run_mlc("profile", "check", path, "--limit", "1").stdout
+
+
+def configured(folder: Path, company: dict[str, Any], **stampli: Any) -> Path:
+    """An mlc.yaml with the company C100; its secrets are nowhere, and are not needed."""
+    document: dict[str, Any] = {
+        "fusion": {
+            "base_url": "https://fusion.example", "token_url": "https://id.example/token", "client_id": "x",
+            "client_secret": "env:NOWHERE", "scope": "s",
+            "charts": {
+                "US1": {
+                    "ledgers": ["US Primary Ledger"], "segments": SEGMENTS, "natural_account": "account",
+                    "cost_center": "department",
+                }
+            },
+        },
+        "stampli": {
+            "sftp": {"host": "h", "username": "u", "password": "env:NOWHERE", "host_key": FINGERPRINT},
+            "companies": {"C100": COMPANIES["C100"] | company}, **stampli,
+        },
+        "poll": {"start": dt.date(2026, 1, 1)},
+    }  # fmt: skip
+    path = folder / "mlc.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_a_file_is_judged_by_its_own_company_where_there_is_an_mlc_yaml(tmp_path: Path) -> None:
+    """A difference that the company tolerates is none; an invoice of a company that is not set up is one."""
+    rows = [
+        *invoice_rows("10.00", invoice_amount="10.05", invoice_id="1", invoice_number="N1"),
+        *invoice_rows("10.00", company_id="C999", invoice_id="2", invoice_number="N2"),
+    ]
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(rows))
+    assert deviations(path) == [("row 2, column invoice_amount", "AMOUNT_MISMATCH")]
+    tolerant = {"tolerance": "0.05", "rounding_account": "101-0000-69999-000-000-000"}
+    config = configured(tmp_path, tolerant)
+    assert deviations(path, "--config", config) == [("row 3, column company_id", "BU_UNMAPPED")]
+    shown = run_mlc("profile", "check", path, "--config", config).stdout
+    assert "1 of them their company cannot take as they are" in shown
+    before_the_command = json_of(run_mlc("--config", config, "profile", "check", path, "--json"))
+    assert [each["reason"] for each in before_the_command["result"]["deviations"]] == ["BU_UNMAPPED"]
+
+
+def test_the_profile_of_mlc_yaml_is_taken(tmp_path: Path) -> None:
+    """Not the one that fits best: whether the feed's own fits is the question. A path is relative to mlc.yaml."""
+    path = write(tmp_path, "stampli_lines_v1")
+    (tmp_path / "mine.yaml").write_text(run_mlc("profile", "show", "stampli_typed_pipe").stdout)
+    config = configured(tmp_path, {}, profile="./mine.yaml")
+    found = run_mlc("profile", "check", path, "--config", config, "--json")
+    assert found.exit_code == 1
+    assert json_of(found)["profile"]["name"] == "stampli_typed_pipe"
+    named = run_mlc("profile", "check", path, "--config", config, "--profile", "stampli_lines_v1", "--json")
+    assert (named.exit_code, json_of(named)["profile"]["name"]) == (0, "stampli_lines_v1")
+
+
+def test_the_mlc_yaml_of_the_folder_is_found_and_one_that_is_named_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every other command finds it."""
+    path = write(tmp_path, "stampli_lines_v1")
+    monkeypatch.chdir(tmp_path)
+    assert len(json_of(run_mlc("profile", "check", path, "--json"))["profiles"]) == len(shipped_profiles())
+    configured(tmp_path, {}, profile="stampli_lines_v1")
+    assert len(json_of(run_mlc("profile", "check", path, "--json"))["profiles"]) == 1
+    assert "What depends on crosswalks or on Fusion" in run_mlc("profile", "check", path).stdout
+    missing = run_mlc("profile", "check", path, "--config", tmp_path / "other.yaml")
+    assert missing.exit_code == 2
+    assert "no such file" in missing.stderr
+
+
+def test_a_memo_with_its_invoices_number_deviates_unless_the_company_has_a_suffix(tmp_path: Path) -> None:
+    """With one it gets a number of its own."""
+    rows = [
+        *invoice_rows("10.00", invoice_id="1", invoice_number="N1"),
+        *invoice_rows("-4.00", invoice_id="2", invoice_number="N1", invoice_type="CREDIT_MEMO"),
+    ]
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(rows))
+    config = configured(tmp_path, {})
+    assert [reason for _, reason in deviations(path, "--config", config)] == ["MEMO_NUMBER_REUSED"]
+    config = configured(tmp_path, {"memo_suffix": "-CM"})
+    assert run_mlc("profile", "check", path, "--config", config).exit_code == 0

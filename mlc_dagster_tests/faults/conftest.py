@@ -22,6 +22,14 @@ def flow(tmp_path: Path) -> Iterator[Rehearsal]:
         yield running
 
 
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Rehearsal]:
+    """A business unit in which nothing was ever visible to us."""
+    with rehearsal(tmp_path, seed=Seed(20, TODAY)) as running:
+        running.open_feed()
+        yield running
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
     """The same with a ledger of either kind, and a way to keep a copy of it."""

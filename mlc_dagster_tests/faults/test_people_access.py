@@ -1,17 +1,13 @@
 """C2 and C5: somebody takes the posting user's data access away, for reading and for posting, and gives it back."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mlc_dagster.sandbox.faults import Fault
-from mlc_dagster.sandbox.seed import Seed
 from mlc_dagster.stampli.absence import DataAccessLost
 from mlc_dagster.stampli.steps import observe_step
 from mlc_dagster_tests.faults.scenes import finish
-from mlc_dagster_tests.protocols.conftest import TODAY
 from mlc_dagster_tests.protocols.posting import (
     assert_adds_up,
     assert_books,
@@ -27,7 +23,7 @@ from mlc_dagster_tests.protocols.posting import (
     posts,
     states,
 )
-from mlc_dagster_tests.servers.rehearsal import Rehearsal, rehearsal
+from mlc_dagster_tests.servers.rehearsal import Rehearsal
 
 NO_ACCESS = json.dumps(
     {
@@ -42,14 +38,6 @@ NO_ACCESS = json.dumps(
         ],
     }
 )
-
-
-@pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Rehearsal]:
-    """A business unit in which nothing was ever visible to us."""
-    with rehearsal(tmp_path, seed=Seed(20, TODAY)) as running:
-        running.open_feed()
-        yield running
 
 
 def no_posting(flow: Rehearsal) -> list[Fault]:

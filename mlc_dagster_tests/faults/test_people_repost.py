@@ -1,5 +1,8 @@
 """C6: an invoice that we posted is gone from Fusion. Posting it again is a command of two people, and happens once."""
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -24,6 +27,7 @@ from mlc_dagster_tests.protocols.posting import (
     drop,
     invoices,
     later,
+    many,
     one,
     ours,
     phases,
@@ -119,6 +123,119 @@ def test_c6_what_a_clerk_entered_instead_is_left_alone(flow: Rehearsal) -> None:
         overriding.allow_repost(flow.inbound, key, BOTH)
     assert states(flow) == {"INV-1": "MISSING_IN_FUSION"}
     assert (posts(flow), standing(flow)) == (1, [])
+
+
+# Deleted and entered again by hand: said where people look, and nothing is posted beside it.
+
+
+def entered_again(flow: Rehearsal, amount: str = "100.00") -> int:
+    """INV-1 of ours is deleted and typed in again by a clerk; the InvoiceId of his."""
+    drop(flow, many(2))
+    flow.process()
+    flow.fusion.delete_invoice(booked(flow, "INV-1"))
+    lines = [
+        {"LineNumber": 1, "LineAmount": Decimal(amount), "DistributionCombination": "101-4420-61200-000-000-000"},
+    ]
+    return clerk(flow, "INV-1", InvoiceAmount=Decimal(amount), invoiceLines=lines)
+
+
+def reconciled(flow: Rehearsal) -> list[str]:
+    return flow.run(invoices(flow)["INV-1"]["window_start"])[2].confirmation.missing
+
+
+def observed(flow: Rehearsal) -> list[str]:
+    return observe_step(flow.inbound).missing
+
+
+def events(flow: Rehearsal, kind: str) -> list[Any]:
+    with flow.ledger.reading() as reading:
+        return [row["detail"] for row in reading.rows(sa.select(audit_event).where(audit_event.c.kind == kind))]
+
+
+@pytest.mark.parametrize("look", [observed, reconciled])
+def test_c6_deleted_and_entered_again_is_told_with_its_differences(kept: Kept, look: Any) -> None:
+    """Ours stays missing; whose the other is and what differs is told in the list of what is missing and on record."""
+    flow = kept.flow
+    first, there = None, entered_again(flow, "110.50")
+    first = int(invoices(flow)["INV-1"]["fusion_invoice_id"])
+    [told] = look(flow)
+    for said in (
+        f"InvoiceId {first}",
+        f"entered again as InvoiceId {there} by AP.CLERK",
+        "sent 100.00, Fusion has 110.5",
+    ):
+        assert said in told
+    row = invoices(flow)["INV-1"]
+    assert (row["state"], row["reason"], row["fusion_invoice_id"]) == ("MISSING_IN_FUSION", "ENTERED_AGAIN", first)
+    assert row["differences"]["InvoiceAmount"] == ["100.00", "110.5"]
+    assert states(flow)["INV-2"] == "CONFIRMED"
+    [event] = events(flow, "invoice.entered_again")
+    assert (event["invoice_id"], event["created_by"]) == (there, "AP.CLERK")
+    for _ in range(2):
+        flow.run(row["window_start"])
+        observe_step(flow.inbound)
+        later(flow)
+    assert len(events(flow, "invoice.entered_again")) == 1, "said once"
+    assert posts(flow) == 2
+    assert verify(flow.ledger).fault is None
+
+
+def test_c6_entered_again_after_we_missed_it_is_told_by_the_next_reconcile(flow: Rehearsal) -> None:
+    """He took his time: what is missing is looked for whenever its window is read again."""
+    key = gone(flow)
+    assert invoices(flow)["INV-1"]["reason"] is None
+    there = clerk(flow, "INV-1", SupplierNumber=SUPPLIER)
+    [told] = reconciled(flow)
+    assert f"entered again as InvoiceId {there} by AP.CLERK" in told
+    assert (states(flow), invoices(flow)["INV-1"]["reason"]) == ({"INV-1": "MISSING_IN_FUSION"}, "ENTERED_AGAIN")
+    assert key == int(invoices(flow)["INV-1"]["id"])
+
+
+def test_c6_what_stands_under_its_number_cancelled_is_not_entered_again(flow: Rehearsal) -> None:
+    """He typed it in and cancelled it: nobody will pay that one."""
+    there = entered_again(flow)
+    flow.fusion.cancel_invoice(there)
+    [told] = observed(flow)
+    assert "entered again" not in told
+    assert invoices(flow)["INV-1"]["reason"] is None
+
+
+def test_c6_another_suppliers_invoice_of_that_number_is_not_entered_again(flow: Rehearsal) -> None:
+    """A number is a supplier's own."""
+    gone_id = None
+    drop(flow, one("INV-1"))
+    flow.process()
+    gone_id = booked(flow, "INV-1")
+    flow.fusion.delete_invoice(gone_id)
+    clerk(flow, "INV-1", SupplierNumber="30014")
+    assert observed(flow) == [f"INV-1 (InvoiceId {gone_id})"]
+
+
+def test_c6_entered_again_is_shown_to_people_and_refused_to_repost(flow: Rehearsal) -> None:
+    """`show` and `exceptions` name it with what differs; two people who ask for a repost are told who entered it."""
+    there = entered_again(flow, "110.50")
+    observe_step(flow.inbound)
+    key = str(invoices(flow)["INV-1"]["id"])
+    for command in (("invoices", "show", key), ("exceptions", "--json")):
+        result = run_mlc("--config", flow.config, *command)
+        assert result.exit_code == 0
+        for said in (f"InvoiceId {there} by AP.CLERK", "InvoiceAmount: sent 100.00, Fusion has 110.5", "ENTERED_AGAIN"):
+            assert said in " ".join(result.stdout.split())
+    result = run_mlc("--config", flow.config, "invoices", "repost", key, *TWO)
+    assert result.exit_code == 2
+    assert f"InvoiceId {there} (created by AP.CLERK)" in result.stderr
+    assert (posts(flow), states(flow)["INV-1"]) == (2, "MISSING_IN_FUSION")
+
+
+def test_c6_posted_once_more_after_the_clerks_was_deleted_too(flow: Rehearsal) -> None:
+    """What was said of his is gone with it."""
+    there = entered_again(flow)
+    observe_step(flow.inbound)
+    flow.fusion.delete_invoice(there)
+    overriding.allow_repost(flow.inbound, int(invoices(flow)["INV-1"]["id"]), BOTH)
+    finish(flow)
+    row = invoices(flow)["INV-1"]
+    assert (row["state"], row["reason"], row["differences"], row["problems"]) == ("CONFIRMED", None, None, None)
 
 
 def test_c6_what_a_clerk_enters_after_the_approval_is_left_alone(flow: Rehearsal) -> None:

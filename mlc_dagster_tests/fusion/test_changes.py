@@ -64,6 +64,9 @@ async def test_rows_that_are_none_are_told_and_passed() -> None:
     [
         ({"BatchName": ["no", "text"]}, "$.BatchName"),
         ({"BatchName": "N\0L"}, "NUL"),
+        ({"BatchName": "half \ud800"}, "half of a surrogate pair"),
+        ({"BatchName": "the other half \udfff and more"}, "half of a surrogate pair"),
+        ({"Undeclared": {"\udc00": 1}}, "half of a surrogate pair"),
         ({"BatchName": {}, "Undeclared": 10**400}, "$.BatchName"),
         ({"LastUpdateDate": {}}, "$.LastUpdateDate"),
     ],
@@ -79,6 +82,17 @@ async def test_a_document_of_another_shape_does_not_keep_its_page(fault: dict[st
         assert [read.fusion_id async for page in pages for read in page] == [7]
     assert [aside.fusion_id for aside in asides] == [8]
     assert told in asides[0].text
+
+
+@in_loop
+async def test_half_a_character_beside_the_rows_sets_none_aside() -> None:
+    """The page is unreadable for it; its rows are not."""
+    rows = batches(range(1, 8))
+    rows[3]["BatchName"] = "a whole pair \U0001f600"
+    told: dict[int, str] = {}
+    async with RawServer(serving(rows, title="\ud800")) as server, server.client() as client:
+        assert await read(client, limit=5, unreadable=lambda key, text: told.update({key: text})) == [*range(1, 8)]
+    assert told == {}
 
 
 @in_loop

@@ -60,6 +60,40 @@ async def test_numbers_are_found_with_their_proof() -> None:
     assert found.control_seen
 
 
+@pytest.mark.parametrize("odd", ["half \ud800", "\udc00 half", "NUL \0"])
+@in_loop
+async def test_an_invoice_with_text_that_cannot_be_kept_is_found_with_those_beside_it(odd: str) -> None:
+    """One in two hundred must not stop the posting of all; passed over, its invoice would count as absent."""
+    books = Books(
+        [invoice(1, "CTRL-1"), invoice(2, "A-1", Description=odd), invoice(3, "A-2", Description="\U0001f600")]
+    )
+    async with RawServer(books) as server, server.client() as client:
+        found = await invoices.find_by_number(client, ["A-1", "A-2", "A-3"], CONTROL)
+        whole = await invoices.read_back(client, [2])
+    assert found.control_seen
+    assert {row.number: row.description for row in found.rows} == {
+        "A-1": odd.replace("\ud800", "\\ud800").replace("\udc00", "\\udc00").replace("\0", "\\u0000"),
+        "A-2": "\U0001f600",
+    }
+    assert [row.number for row in whole.values()] == ["A-1"]
+
+
+@in_loop
+async def test_a_supplier_that_cannot_be_read_whole_may_be_the_one_asked_for() -> None:
+    """Absence is proven by rows that are told apart, not by rows that nobody can read."""
+
+    async def script(received: Received, connection: Connection) -> None:
+        row = invoice(2, "Ä-1", SupplierNumber="30\ud800", InvoiceDate="2026-11-10")
+        await connection.answer(200, collection([invoice(1, "CTRL-1"), row], received))
+
+    async with RawServer(script) as server, server.client() as client:
+        day = dt.date(2026, 11, 10)
+        there = await invoices.find_by_supplier(client, "30012", day, CONTROL)
+        other = await invoices.find_by_supplier(client, "40012", day, CONTROL)
+    assert [row.invoice_id for row in there.rows] == [2]
+    assert other.rows == []
+
+
 @in_loop
 async def test_zero_rows_without_control_prove_nothing() -> None:
     """Lost data access answers 200 and zero rows; taking that for absence posts everything twice."""

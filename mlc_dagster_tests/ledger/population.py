@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger import files, invoices, recovery, schema, submissions
 from mlc_dagster.ledger.database import Ledger, Row, Transaction
-from mlc_dagster.ledger.files import Seen
+from mlc_dagster.ledger.files import FileState, Seen
 from mlc_dagster.ledger.invoices import Appearance
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
 from mlc_dagster.ledger.windows import GenerationKind, ensure_window, open_generation
@@ -62,6 +62,15 @@ def add_file(transaction: Transaction, path: str | None = None, *, start: dt.dat
     return file_row(transaction, key)
 
 
+def add_read_file(transaction: Transaction, *, start: dt.datetime = WINDOW) -> Row:
+    """A file that no run has anything to do with any more."""
+    row = add_file(transaction, start=start)
+    transaction.execute(
+        sa.update(schema.source_file).where(schema.source_file.c.id == row["id"]).values(state=str(FileState.READ))
+    )
+    return file_row(transaction, row["id"])
+
+
 def file_row(transaction: Transaction, key: int) -> Row:
     row = transaction.row(sa.select(schema.source_file).where(schema.source_file.c.id == key))
     assert row is not None
@@ -99,7 +108,7 @@ def add_invoice(
 ) -> int:
     """An invoice in ``state``, with a current occurrence in a file of the window; its key."""
     a = appearance()
-    invoices.insert_new(transaction, file or add_file(transaction, start=start), [a])
+    invoices.insert_new(transaction, file or add_read_file(transaction, start=start), [a])
     key = transaction.value(sa.select(schema.invoice.c.id).where(schema.invoice.c.source_key == a.source_key))
     transaction.execute(sa.update(schema.invoice).where(schema.invoice.c.id == key).values(state=str(state), **columns))
     return int(key)

@@ -15,7 +15,8 @@ from mlc_dagster.ledger.checkpoints import SigningKey
 from mlc_dagster.ledger.database import Ledger, open_ledger
 from mlc_dagster.ledger.evidence import Pack, write_pack
 from mlc_dagster.ledger.evidence_verifier import main as verifier
-from mlc_dagster.ledger.schema import audit_chain
+from mlc_dagster.ledger.schema import audit_chain, audit_event
+from mlc_dagster.ledger.types import CanonicalText
 from mlc_dagster_tests.ledger.checkpointed import checkpointing, seal_with, tamper
 from mlc_dagster_tests.ledger.packs import check, make_pack, populate, request, rewritten
 from mlc_dagster_tests.ledger.population import HandClock
@@ -172,6 +173,101 @@ def test_a_trail_that_did_not_hold_is_a_fault(pack: Path, held: object) -> None:
     done = check(pack)
     assert done.returncode == 1
     assert ("does not say whether" if held == "missing" else "did not hold when the pack was made") in done.stdout
+
+
+PARTS = [
+    "configuration/settings.json", "configuration/versions.json", "control_results.json", "operator_actions.jsonl",
+    "population/exported_files.csv", "population/invoices.csv", "population/source_files.csv", "population/totals.json",
+    "trail/chain.jsonl", "trail/checkpoints.jsonl", "trail/events.jsonl",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_the_manifest_passes_over_is_missed(pack: Path, name: str) -> None:
+    """Left out of the manifest too, no hash speaks of it: without its checkpoints a chain made anew would pass."""
+    (pack / name).unlink()
+    manifest = json.loads((pack / "manifest.json").read_text())
+    del manifest["files"][name]
+    (pack / "manifest.json").write_text(json.dumps(manifest))
+    rewritten(pack)
+    done = check(pack)
+    assert done.returncode == 1
+    assert f"{name} is not in the manifest: every pack has one, it was left out" in done.stdout + done.stderr
+
+
+def test_a_folder_that_is_elsewhere_is_found(pack: Path, tmp_path: Path) -> None:
+    """What a link shows to whoever reads the pack is covered by no hash."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/approvals.csv").write_text("all is well")
+    (pack / "approvals").symlink_to(tmp_path / "elsewhere")
+    assert "approvals is not in the manifest: it was put in" in check(pack).stdout
+
+
+def test_amounts_of_an_outcome_that_were_changed_do_not_add_up(pack: Path) -> None:
+    """What is received can be right while what became of it is not."""
+    path = pack / "population/totals.json"
+    totals = json.loads(path.read_text())
+    bucket = totals["accounted_for"]["created"]
+    bucket["amounts"] = {currency: f"1{amount}" for currency, amount in bucket["amounts"].items()}
+    assert bucket["amounts"]
+    path.write_text(json.dumps(totals))
+    rewritten(pack)
+    assert "the amounts of the invoices that are created are not those in totals.json" in check(pack).stdout
+
+
+def test_an_appearance_twice_in_place_of_another_is_found(pack: Path) -> None:
+    """Of the same file and amount, so that every sum is right: one invoice is told twice, one not at all."""
+    path = pack / "population/invoices.csv"
+    head, one, other = path.read_text().splitlines(keepends=True)
+    path.write_text(head + one + other.replace(other.split(",")[0], one.split(",")[0], 1))
+    rewritten(pack)
+    assert "has appearance 1 twice" in check(pack).stdout
+
+
+def test_events_that_nothing_proves_are_told(ledger: Ledger, tmp_path: Path) -> None:
+    """Of the period, and not in the chain: they may still be changed by anybody."""
+    place = checkpointing(tmp_path)
+    populate(ledger)
+    seal_with(ledger, place)
+    with ledger.transaction() as transaction:
+        transaction.audit("test.late", "x")
+    write_pack(ledger, place, request(), tmp_path / "pack")
+    done = check(tmp_path / "pack")
+    assert done.returncode == 0
+    assert "1 events of the period were in no link yet: nothing proves them" in done.stdout
+
+
+@pytest.mark.parametrize("detail", ["no JSON", '{"by":', '{"text":"\\ud800"}', "[" * 5_000])
+def test_an_event_that_was_put_in_with_any_detail_leaves_the_others_checked(
+    ledger: Ledger, tmp_path: Path, detail: str
+) -> None:
+    """Whoever may append would else choose where the auditor's check ends, or that no pack is made at all."""
+    place = checkpointing(tmp_path)
+    populate(ledger)
+    with ledger.transaction() as transaction:
+        transaction.audit_text("test.odd", "x", CanonicalText(detail))
+        last = transaction.value(sa.select(sa.func.max(audit_event.c.id))) + 1
+    seal_with(ledger, place, *"abc")
+    write_pack(ledger, place, request(), tmp_path / "pack")
+    done = check(tmp_path / "pack")
+    odd = f"event {last} (link {last}) is not as the product writes any"
+    assert ("Traceback" in done.stderr, odd in done.stdout) == (False, "ud800" not in detail)
+    path = tmp_path / "pack/trail/events.jsonl"
+    path.write_text(path.read_text().replace('"subject":"c"', '"subject":"d"'))
+    rewritten(tmp_path / "pack")
+    assert f"event {last + 3} (link {last + 3}, test.happened) was changed" in check(tmp_path / "pack").stdout
+
+
+def test_what_no_screen_shows_ends_no_check(pack: Path) -> None:
+    """Half of a surrogate pair in a reason: the verifier must say what it found, not end by saying it."""
+    manifest = json.loads((pack / "manifest.json").read_text())
+    manifest["reason"] = "half \ud800"
+    raw = (json.dumps(manifest) + "\n").encode()
+    (pack / "manifest.json").write_bytes(raw)
+    (pack / "manifest.sha256").write_text(f"{hashlib.sha256(raw).hexdigest()}  manifest.json\n")
+    done = check(pack)
+    assert done.returncode == 1
+    assert "manifest.sig is not a signature of manifest.json" in done.stdout
 
 
 def test_a_tail_that_was_cut_off_is_found(ledger: Ledger, tmp_path: Path) -> None:

@@ -143,6 +143,18 @@ def test_a_gap_that_was_moved_is_found(made: tuple[Path, Pack, Checkpointing], p
     assert "link 9 is not what the checkpoint of" in told
 
 
+def test_gaps_that_were_numbered_anew_are_found(made: tuple[Path, Pack, Checkpointing], pack: Path) -> None:
+    """Even under the key: one that is left out shows by the numbers of the others."""
+    key = made[2].key
+    assert key is not None
+    path = pack / "trail/gaps.jsonl"
+    gap = Gap.parse(path.read_text().strip())
+    assert gap is not None
+    path.write_text(f"{replace(gap, gap=0).signed(key).line()}\n")
+    rewritten(pack)
+    assert "the documented gap 0 comes after gap 0" in check(pack).stdout
+
+
 def test_lines_that_no_gap_names_are_found(pack: Path) -> None:
     """A checkpoint that was hidden among the lost ones."""
     path = pack / "trail/lost.jsonl"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
-from mlc_dagster.ledger.audit import seal
+from mlc_dagster.ledger.audit import seal, verify
 from mlc_dagster.ledger.audit_gaps import KIND, SUBJECT, statement_of
 from mlc_dagster.ledger.audit_restoring import NotConfirmed, document_restore
 from mlc_dagster.ledger.audit_rows import RawEvent, link_hash, walk
@@ -22,11 +22,12 @@ from mlc_dagster.ledger.checkpoints import (
     SigningKey,
     line_sha256,
 )
+from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.evidence import write_pack
 from mlc_dagster.ledger.evidence_population import Period
 from mlc_dagster.ledger.schema import audit_chain, audit_event
-from mlc_dagster.ledger.types import utc_text
-from mlc_dagster_tests.ledger.checkpointed import give_numbers_back, tamper
+from mlc_dagster.ledger.types import CanonicalText, utc_text
+from mlc_dagster_tests.ledger.checkpointed import checkpointing, give_numbers_back, tamper
 from mlc_dagster_tests.ledger.packs import check, make_pack, request
 from mlc_dagster_tests.ledger.restored import WHY, Site, lose, reopen, site_with_backups
 from mlc_dagster_tests.servers.backups import Backups
@@ -147,7 +148,14 @@ def test_a_line_from_before_the_key_proves_no_restored_link(restored: Site) -> N
     assert (gap.restored_seq, gap.proven, restored.verify()) == (4, 0, ())
 
 
-@pytest.mark.parametrize(
+def refusals(site: Site) -> list[tuple[str, str]]:
+    """(subject, text) of the events that say what was not entered in the second place."""
+    with site.ledger.reading() as reading:
+        rows = reading.rows(sa.select(audit_event).where(audit_event.c.kind == "audit.gap_refused"))
+    return [(row["subject"], row["detail"]["text"]) for row in rows]
+
+
+PUT_IN = pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"signature": None, "key_id": None}, "has no signature"),
@@ -156,6 +164,9 @@ def test_a_line_from_before_the_key_proves_no_restored_link(restored: Site) -> N
     ],
     ids=["unsigned", "another number", "other lines"],
 )
+
+
+@PUT_IN
 def test_an_event_that_was_put_in_does_not_spoil_the_second_place(
     kept: Backups[Site], changes: dict[str, object], why: str
 ) -> None:
@@ -165,17 +176,111 @@ def test_an_event_that_was_put_in_does_not_spoil_the_second_place(
     backup = kept.make()
     reopen(site)
     site.seal(*"def")
-    before = site.lines()
     gap = made_up_gap(site, 3, **changes)
     enter(site, gap if "signature" not in changes else replace(gap, signature=None, key_id=None))
-    with pytest.raises(CheckpointRefused, match=why):
-        make_checkpoints(site.ledger, site.place, now=True)
-    with pytest.raises(CheckpointRefused, match=why):
+    make_checkpoints(site.ledger, site.place, now=True)
+    with pytest.raises(CheckpointRefused, match="nothing is lost"):
         site.document()
-    assert site.lines() == before
+    assert all("restored_hash" not in line for line in site.lines())
+    ((subject, said),) = refusals(site)
+    assert subject == "audit:event:7"
+    assert why in said
     kept.restore(backup)
     assert site.document().first == 4
     assert site.verify() == ()
+
+
+@PUT_IN
+def test_an_event_that_was_put_in_does_not_hold_up_the_next_checkpoints(
+    site: Site, changes: dict[str, object], why: str
+) -> None:
+    """Whoever may append one event would else have the whole trail go without checkpoints, until a restore."""
+    site.seal(*"abcdef")
+    gap = made_up_gap(site, 3, **changes)
+    enter(site, gap if "signature" not in changes else replace(gap, signature=None, key_id=None))
+    assert make_checkpoints(site.ledger, site.place, now=True) == 1
+    assert site.seal(*"ghijkl") > 0
+    assert all("restored_hash" not in line for line in site.lines())
+    assert [subject for subject, _ in refusals(site)] == ["audit:event:7"]
+    (fault,) = site.verify()
+    assert "event 7 documents a gap" in fault or "event 7 documents gap" in fault
+
+
+def test_many_events_that_were_put_in_hide_nothing(site: Site) -> None:
+    """Twenty faults are told; a row that was changed must be among them."""
+    site.seal(*"abcdef")
+    gap = made_up_gap(site, 3)
+    for number in range(30):
+        enter(site, replace(gap, reason=f"forgery {number}"))
+    site.seal(*"ghi")
+    tamper(site.ledger, "update audit_event set actor = 'nobody' where id = 2")
+    found = verify(site.ledger, site.place)
+    assert "event 2 (link 2" in (found.fault or "")
+    assert len(found.faults) == 20
+    assert len(found.forged) == 30
+
+
+def test_a_restore_is_documented_although_an_event_was_put_in_before_the_backup(kept: Backups[Site]) -> None:
+    """It comes back with every backup since: two people must be able to go on, with the forgery on record."""
+    site = kept.remote
+    site.seal(*"abc")
+    gap = made_up_gap(site, 2)
+    enter(site, replace(gap, signature=None))
+    site.seal("d")
+    backup = kept.make()
+    reopen(site)
+    site.seal(*"efghij")
+    kept.restore(backup)
+    assert site.document().gap == 1
+    (fault,) = site.verify()
+    assert "event 4 documents a gap 1 that has no signature" in fault
+
+
+def test_a_changed_row_beside_a_forgery_is_not_documented_away(kept: Backups[Site]) -> None:
+    """What is passed over is the forgery alone."""
+    site = kept.remote
+    site.seal(*"abc")
+    enter(site, replace(made_up_gap(site, 2), signature=None))
+    site.seal("d")
+    backup = kept.make()
+    reopen(site)
+    site.seal(*"efghij")
+    kept.restore(backup)
+    tamper(site.ledger, "update audit_event set actor = 'nobody' where id = 2")
+    with pytest.raises(CheckpointRefused, match=r"event 2 \(link 2"):
+        site.document()
+
+
+ODD_DETAILS = [
+    "[]", "no JSON", "", "{}x", '{"statement":1.5}', '{"statement":{"gap":1.5}}', '{"statement":NaN}',
+    '{"statement":"\\ud800"}', '{"by":', '{"statement":' + "[" * 2_000 + "]" * 2_000 + "}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("detail", ODD_DETAILS, ids=range(len(ODD_DETAILS)))
+def test_an_event_with_any_detail_at_all_is_named_and_holds_nothing_up(
+    ledger: Ledger, tmp_path: Path, detail: str
+) -> None:
+    """Who may append may append anything; the one command that tells it must not end by it."""
+    site = Site(tmp_path, ledger, checkpointing(tmp_path))
+    site.seal(*"abc")
+    with ledger.transaction() as transaction:
+        transaction.audit_text(KIND, SUBJECT, CanonicalText(detail))
+    assert site.seal(*"defghi") > 0
+    (fault,) = site.verify()
+    assert "event 4 documents a gap in words that are not those of the product" in fault
+    write_pack(ledger, site.place, request(period=whole_time(site)), tmp_path / "pack")
+    told = check(tmp_path / "pack")
+    assert (told.returncode, "Traceback" in told.stderr) == (1, False)
+
+
+def test_an_event_that_is_not_even_text_is_named(site: Site) -> None:
+    """SQLite keeps bytes of any kind where text should be."""
+    site.seal(*"abc")
+    with site.ledger.transaction() as transaction:
+        transaction.audit(KIND, SUBJECT)
+    tamper(site.ledger, "update audit_event set detail = x'ff' where id = 4")
+    assert any("documents a gap in words that are not" in fault for fault in site.verify())
 
 
 @pytest.mark.parametrize(

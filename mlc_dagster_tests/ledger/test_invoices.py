@@ -200,16 +200,6 @@ def test_a_parked_invoice_is_cured_by_a_newer_appearance(ledger: Ledger) -> None
     assert (row["state"], row["reason"], row["problems"]) == ("RECEIVED", None, None)
 
 
-def test_evidence_of_creation_is_never_forgotten(ledger: Ledger) -> None:
-    """A state alone could be changed; Fusion's id stays."""
-    with ledger.transaction() as transaction:
-        created = add_invoice(transaction, InvoiceState.CREATED)
-        parked = add_invoice(transaction, InvoiceState.PARKED, fusion_invoice_id=5)
-        fresh = add_invoice(transaction, InvoiceState.PARKED)
-    found = [invoices.was_ever_created(invoice_row(ledger, key)) for key in (created, parked, fresh)]
-    assert found == [True, True, False]
-
-
 def test_quarantined_rows_are_kept_once(ledger: Ledger) -> None:
     """Byte for byte, with their line; reading the file again adds nothing."""
     row: dict[str, Any] = {
@@ -291,6 +281,15 @@ def test_waiting_appearances_are_given_when_the_outcome_is_known(ledger: Ledger)
         transaction.execute(sa.update(schema.invoice).values(state="CREATED"))
     with ledger.reading() as reading:
         assert [row["id"] for row in invoices.waiting_occurrences(reading)] == [occurrence]
+
+
+def test_an_appearance_waits_on_while_the_outcome_is_given_up(ledger: Ledger) -> None:
+    """Parked as unknown: nobody may decide until people have, whatever runs meanwhile."""
+    with ledger.transaction() as transaction:
+        key = add_invoice(transaction, InvoiceState.PARKED, reason="SUBMIT_UNKNOWN")
+        add_occurrence(transaction, add_file(transaction), key, OccurrenceOutcome.WAITING)
+    with ledger.reading() as reading:
+        assert invoices.waiting_occurrences(reading) == []
 
 
 def test_a_stored_appearance_reads_as_it_was(ledger: Ledger) -> None:

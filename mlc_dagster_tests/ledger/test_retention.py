@@ -139,7 +139,7 @@ def test_request_bodies_go_when_the_invoice_is_settled(ledger: Ledger, archive: 
     assert kept(ledger, Kind.REQUEST) == {"its invoice is CREATED": 1}
     with ledger.transaction() as transaction:
         transaction.execute(sa.update(schema.invoice).values(state="CONFIRMED"))
-    assert gone(ledger, archive) == {"invoices": 1, "requests": 1}
+    assert gone(ledger, archive) == {"invoices": 1, "requests": 1, "source_files": 1}
     with ledger.reading() as reading:
         row = reading.rows(sa.select(schema.submission).where(schema.submission.c.invoice_pk == key))[0]
     assert (row["body"], row["body_sha256"]) == (b"", hashlib.sha256(intent.body).hexdigest())
@@ -154,7 +154,7 @@ def test_attempts_of_a_rejected_invoice_keep_their_bodies(
     with ledger.transaction() as transaction:
         transaction.execute(sa.update(schema.invoice).values(state="REJECTED"))
     clock.advance(YEARS)
-    assert gone(ledger, archive) == {"invoices": 1}
+    assert gone(ledger, archive) == {"invoices": 1, "source_files": 1}
     assert len(kept(ledger, Kind.REQUEST)) == 1
 
 

@@ -7,19 +7,25 @@ from itertools import chain
 import pytest
 import sqlalchemy as sa
 
-from mlc_dagster.ledger import invoices, schema, submissions
-from mlc_dagster.ledger.database import Ledger, Transaction
-from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
+from mlc_dagster.ledger import files, invoices, schema, submissions
+from mlc_dagster.ledger.database import Ledger, Row, Transaction
+from mlc_dagster.ledger.files import Seen
+from mlc_dagster.ledger.retries import left_files, plan_retries, stranded_files
+from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome, move
 from mlc_dagster.ledger.submissions import Phase
-from mlc_dagster.ledger.windows import finish_generation, plan_retries, runs_wanted
+from mlc_dagster.ledger.window_ends import finish_generation
+from mlc_dagster.ledger.windows import runs_wanted, take_window
 from mlc_dagster_tests.ledger.population import (
     FEED,
+    LEASE,
     WINDOW,
     HandClock,
     add_file,
     add_invoice,
     add_occurrence,
+    add_read_file,
     add_window,
+    file_row,
     intend,
     race,
     sent_invoice,
@@ -34,12 +40,18 @@ def done_window(ledger: Ledger) -> None:
     """The window whose first generation has done its work."""
     with ledger.transaction() as transaction:
         add_window(transaction)
-        finish_generation(transaction, FEED, WINDOW, 1, {})
+        finish_generation(transaction, FEED, WINDOW, 1, {}, fence=0)
 
 
 def plan(ledger: Ledger) -> list[int]:
     with ledger.transaction() as transaction:
         return plan_retries(transaction, FEED)
+
+
+def assign_file(transaction: Transaction) -> Row:
+    """A file that was given to the window and not fetched."""
+    [key] = files.assign(transaction, FEED, [Seen("/outbound/unread.csv", 100, 1_700_000_000)], WINDOW, 1)
+    return file_row(transaction, key)
 
 
 def test_nothing_to_do_opens_nothing(ledger: Ledger) -> None:
@@ -132,7 +144,7 @@ def test_the_next_retry_comes_when_the_last_is_done(ledger: Ledger) -> None:
         add_invoice(transaction)
     plan(ledger)
     with ledger.transaction() as transaction:
-        finish_generation(transaction, FEED, WINDOW, 2, {})
+        finish_generation(transaction, FEED, WINDOW, 2, {}, fence=0)
     assert plan(ledger) == [3]
 
 
@@ -140,7 +152,7 @@ def test_each_window_gets_its_own_retry(ledger: Ledger) -> None:
     """A retry goes to the invoice's home window, whose partition shows it."""
     with ledger.transaction() as transaction:
         add_window(transaction, LATER)
-        finish_generation(transaction, FEED, LATER, 1, {})
+        finish_generation(transaction, FEED, LATER, 1, {}, fence=0)
         add_invoice(transaction, start=LATER)
         add_invoice(transaction)
         add_invoice(transaction)
@@ -193,9 +205,9 @@ def test_an_appearance_that_waited_is_decided_in_its_own_window(ledger: Ledger) 
     """A revision that came while the outcome was unknown must not wait for another file to come."""
     with ledger.transaction() as transaction:
         add_window(transaction, LATER)
-        finish_generation(transaction, FEED, LATER, 1, {})
+        finish_generation(transaction, FEED, LATER, 1, {}, fence=0)
         key = add_invoice(transaction, InvoiceState.UNKNOWN)
-        add_occurrence(transaction, add_file(transaction, start=LATER), key, OccurrenceOutcome.WAITING)
+        add_occurrence(transaction, add_read_file(transaction, start=LATER), key, OccurrenceOutcome.WAITING)
         assert plan_retries(transaction, FEED) == []
         transaction.execute(sa.update(schema.invoice).values(state="CONFIRMED"))
         assert plan_retries(transaction, FEED) == [2]
@@ -207,5 +219,86 @@ def test_an_appearance_waits_on_while_a_person_has_the_invoice(ledger: Ledger) -
     """Parked with its outcome unknown: a run could decide nothing, again and again."""
     with ledger.transaction() as transaction:
         key = add_invoice(transaction, InvoiceState.PARKED, reason="SUBMIT_UNKNOWN")
-        add_occurrence(transaction, add_file(transaction), key, OccurrenceOutcome.WAITING)
+        add_occurrence(transaction, add_read_file(transaction), key, OccurrenceOutcome.WAITING)
         assert plan_retries(transaction, FEED) == []
+
+
+def give_up(ledger: Ledger, key: int, intent: submissions.Intent) -> None:
+    """Nobody found out whether Fusion created it."""
+    with ledger.transaction() as transaction:
+        submissions.mark_unknown(transaction, intent.submission_id, wait=WAIT, http_status=None, why="")
+        submissions.park_submission(
+            transaction, intent.submission_id, phase=Phase.UNKNOWN, reason="SUBMIT_UNKNOWN", problem={},
+            http_status=None, answer="",
+        )  # fmt: skip
+        add_occurrence(transaction, add_read_file(transaction), key, OccurrenceOutcome.WAITING, revision=2)
+
+
+def test_a_revision_of_what_two_people_abandoned_is_taken_up(ledger: Ledger) -> None:
+    """They decided; the attempt's outcome stays unknown for ever and must not keep the revision waiting for ever."""
+    key, intent = sent_invoice(ledger)
+    give_up(ledger, key, intent)
+    assert plan(ledger) == []
+    with ledger.transaction() as transaction:
+        move(
+            transaction, key, InvoiceState.REJECTED, expected=(InvoiceState.PARKED,), reason="ABANDONED",
+            event="invoice.rejected",
+        )  # fmt: skip
+    assert plan(ledger) == [2]
+
+
+def test_a_revision_is_taken_up_when_fusion_turns_out_to_have_the_invoice(ledger: Ledger) -> None:
+    """An attempt given up as unknown says nothing any more once there is evidence of creation."""
+    key, intent = sent_invoice(ledger)
+    give_up(ledger, key, intent)
+    with ledger.transaction() as transaction:
+        transaction.execute(sa.update(schema.invoice).values(state="CONFIRMED", reason=None, fusion_invoice_id=5))
+    assert plan(ledger) == [2]
+
+
+@pytest.mark.parametrize("add", [assign_file, add_file])
+def test_a_file_that_nobody_read_is_taken_up(ledger: Ledger, add: Callable[[Transaction], Row]) -> None:
+    """Its generation ended without reading it: nobody else would ever look at it again."""
+    with ledger.transaction() as transaction:
+        row = add(transaction)
+    with ledger.reading() as reading:
+        assert [file["path"] for file in stranded_files(reading, FEED)] == [row["path"]]
+        assert [file["path"] for file in stranded_files(reading, FEED, WINDOW)] == [row["path"]]
+        assert stranded_files(reading, FEED, LATER) == []
+    assert plan(ledger) == [2]
+    with ledger.reading() as reading:
+        assert stranded_files(reading, FEED) == []
+        assert [file["path"] for file in left_files(reading, FEED, WINDOW)] == [row["path"]]
+
+
+def test_a_file_of_an_open_generation_is_left_to_it(ledger: Ledger) -> None:
+    """What a run works on was frozen: another run of the window takes nothing of it."""
+    with ledger.transaction() as transaction:
+        add_window(transaction)
+        files.assign(transaction, FEED, [Seen("/outbound/late.csv", 100, 1_700_000_000)], WINDOW, 2)
+    assert plan(ledger) == []
+    with ledger.reading() as reading:
+        assert left_files(reading, FEED, WINDOW) == []
+        assert stranded_files(reading, FEED) == []
+
+
+def test_a_reconciliation_whose_run_is_gone_blocks_nothing(ledger: Ledger, dead_process: str) -> None:
+    """A person asked for it: nobody repeats it, and what is due in its window does not wait for it."""
+    with ledger.transaction() as transaction:
+        take_window(transaction, FEED, WINDOW, None, owner=dead_process, run_id="run", lease=LEASE)
+        add_invoice(transaction)
+    assert plan(ledger) == [3]
+    with ledger.transaction() as transaction:
+        assert [run.generation for run in runs_wanted(transaction, FEED)] == [3]
+        states = transaction.rows(sa.select(schema.window_run.c.state).order_by(schema.window_run.c.generation))
+    assert [row["state"] for row in states] == ["DONE", "FAILED", "OPEN"]
+
+
+def test_a_reconciliation_at_work_is_left_alone(ledger: Ledger) -> None:
+    """Its lease says that it lives; what is due waits for its end."""
+    with ledger.transaction() as transaction:
+        take_window(transaction, FEED, WINDOW, None, owner="elsewhere|boot|1|2", run_id="run", lease=LEASE)
+        add_invoice(transaction)
+    assert plan(ledger) == []
+    with ledger.transaction() as transaction:
+        assert runs_wanted(transaction, FEED) == []

@@ -3,7 +3,7 @@
 import pytest
 
 from mlc_dagster.ledger.database import Ledger
-from mlc_dagster.ledger.tellings import AGAIN_AFTER, cause_of, is_news, note_told
+from mlc_dagster.ledger.tellings import AGAIN_AFTER, cause_of, is_news, note_told, notice
 from mlc_dagster_tests.ledger.population import HandClock
 
 FILE = "export:7"
@@ -56,3 +56,16 @@ def test_what_differs_between_attempts_is_no_part_of_a_cause() -> None:
     first = cause_of("'/in/.A.csv.1f3a99c2.part': sent 128000 bytes, but the server\n holds 65536 bytes")
     assert first == cause_of("'/in/.A.csv.00ab12ff.part': sent 128000 bytes, but the server holds 32768 bytes")
     assert first != cause_of("'/in/.A.csv.00ab12ff.part': the server does not rename")
+
+
+def test_what_was_noticed_was_told_nobody(ledger: Ledger, clock: HandClock) -> None:
+    """A line in a log is no telling: the alert that could not be sent must be sent the next time."""
+
+    def seen() -> bool:
+        with ledger.transaction() as transaction:
+            return notice(transaction, FILE, "waits for its marker")
+
+    assert [seen(), seen()] == [True, False]
+    assert news(ledger, FILE, "waits for its marker")
+    clock.advance(AGAIN_AFTER.total_seconds())
+    assert seen()

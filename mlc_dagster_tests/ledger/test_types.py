@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections import OrderedDict
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,8 @@ from sqlalchemy.exc import StatementError
 
 from mlc_dagster.ledger import schema
 from mlc_dagster.ledger.database import Ledger
-from mlc_dagster.ledger.equation import in_units
-from mlc_dagster.ledger.types import canonical_json
+from mlc_dagster.ledger.types import canonical_json, storable
+from mlc_dagster.money import from_minor
 from mlc_dagster_tests.ledger.population import add_invoice, invoice_row
 
 MONEY = [
@@ -61,7 +62,7 @@ def test_money_too_large_is_refused_not_cut(shared_ledger: Ledger) -> None:
 )
 def test_minor_units_become_amounts_exactly(minor: int, exponent: int, amount: str) -> None:
     """By the currency's own exponent, without a division."""
-    assert str(in_units(minor, exponent)) == amount
+    assert str(from_minor(minor, exponent)) == amount
 
 
 def test_fusions_ids_have_room(shared_ledger: Ledger) -> None:
@@ -126,9 +127,26 @@ def test_json_is_written_in_one_way_alone(value: Any) -> None:
     assert canonical_json(value) == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def test_json_of_half_a_character_is_the_same_as_ever() -> None:
-    """What Python's own writer lets through is no reason to fail; the database may refuse it."""
-    assert canonical_json({"a": "\ud800"}) == '{"a":"\ud800"}'
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_json_of_half_a_character_can_be_kept_and_reads_back(kind: type[dict[str, Any]]) -> None:
+    """Such text has no bytes: written as it is, it would fail at the commit, with the changes of others."""
+    value = kind({"a\udfff": "b\ud800\udbffc", "\U0001f600": "\\ud800"})
+    text = canonical_json(value)
+    assert text.encode().decode() == text
+    assert json.loads(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("plain", "plain"), ("ünïcode \U0001f600", "ünïcode \U0001f600"), ("line\nfeed \x1b", "line\nfeed \x1b"),
+        ("a\0b", "a\\x00b"), ("ä\0b", "ä\\x00b"), ("\udcfc.csv", "\\udcfc.csv"), ("\ud83d", "\\ud83d"),
+    ],
+)  # fmt: skip
+def test_text_that_no_database_keeps_is_escaped_and_no_other(text: str, kept: str) -> None:
+    """Everything else stays to the letter: it is hashed, and looked for."""
+    assert storable(text) == kept
+    assert kept.encode()
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(), min_size=2))

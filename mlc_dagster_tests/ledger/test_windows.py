@@ -10,13 +10,12 @@ import sqlalchemy as sa
 from mlc_dagster.ledger import schema
 from mlc_dagster.ledger.database import Ledger, LedgerError
 from mlc_dagster.ledger.process import process_name
+from mlc_dagster.ledger.window_ends import fail_generation, finish_generation
 from mlc_dagster.ledger.windows import (
     GenerationKind,
     RunWanted,
     close_windows,
     ensure_window,
-    fail_generation,
-    finish_generation,
     open_generation,
     pin_cron,
     release_window,
@@ -132,7 +131,7 @@ def test_while_a_window_is_worked_on_its_other_generations_wait(ledger: Ledger) 
         add_window(transaction)
     assert wanted(ledger) == []
     with ledger.transaction() as transaction:
-        finish_generation(transaction, FEED, WINDOW, 1, {})
+        finish_generation(transaction, FEED, WINDOW, 1, {}, fence=1)
         release_window(transaction, FEED, WINDOW, ME)
     assert keys(ledger) == ["2026-03-02-09:00/g2/a1"]
 
@@ -165,7 +164,7 @@ def test_a_failed_attempt_is_asked_for_again_after_a_pause(ledger: Ledger, clock
     wanted(ledger)
     take(ledger)
     with ledger.transaction() as transaction:
-        fail_generation(transaction, FEED, WINDOW, 1, "Fusion is down")
+        fail_generation(transaction, FEED, WINDOW, 1, "Fusion is down", fence=1)
         release_window(transaction, FEED, WINDOW, ME)
     clock.advance(14)
     assert wanted(ledger) == []
@@ -183,7 +182,7 @@ def test_the_pause_doubles_up_to_a_quarter_of_an_hour(ledger: Ledger, clock: Han
         assert keys(ledger) == [f"2026-03-02-09:00/g1/a{attempt}"]
         take(ledger)
         with ledger.transaction() as transaction:
-            fail_generation(transaction, FEED, WINDOW, 1, "down")
+            fail_generation(transaction, FEED, WINDOW, 1, "down", fence=attempt)
             release_window(transaction, FEED, WINDOW, ME)
         with ledger.reading() as reading:
             pause = (reading.value(sa.select(schema.window_run.c.not_before)) - clock.now).total_seconds()
@@ -210,7 +209,7 @@ def test_a_finished_generation_is_never_wanted_again(ledger: Ledger, clock: Hand
     wanted(ledger)
     take(ledger)
     with ledger.transaction() as transaction:
-        finish_generation(transaction, FEED, WINDOW, 1, {"created": 3})
+        finish_generation(transaction, FEED, WINDOW, 1, {"created": 3}, fence=1)
         release_window(transaction, FEED, WINDOW, ME)
     clock.advance(86_400)
     assert wanted(ledger) == []

@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from mlc_dagster.ledger import schema
+from mlc_dagster.ledger.audit import seal, verify
 from mlc_dagster.ledger.database import Ledger, Transaction
+from mlc_dagster.ledger.errors import NotCommitted
+from mlc_dagster.ledger.types import CanonicalText
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster_tests.ledger.population import events
 
@@ -123,6 +127,104 @@ def test_an_event_that_cannot_be_written_takes_no_other_along(ledger: Ledger) ->
     results = asyncio.run(scenario())
     assert (results[0], type(results[1]), results[2]) == ("a", TypeError, "b")
     assert names(ledger) == {"a", "b"}
+
+
+@pytest.mark.parametrize("text", ["half \ud800", "NUL \0", "a name \udcfc that is no UTF-8"])
+def test_an_event_about_text_that_no_database_keeps_is_written(ledger: Ledger, text: str) -> None:
+    """The events of a commit are written at once, at its end: one odd name in them would undo every change."""
+
+    def odd(transaction: Transaction) -> str:
+        setting("odd")(transaction)
+        transaction.audit("test.odd", text, name=text, names=[text])
+        return "odd"
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), odd, setting("b"))
+
+    assert asyncio.run(scenario()) == ["a", "odd", "b"]
+    (event,) = events(ledger, "test.odd")
+    assert event["detail"] == {"name": text, "names": [text]}
+    assert event["subject"] == text.replace("\ud800", "\\ud800").replace("\0", "\\x00").replace("\udcfc", "\\udcfc")
+    seal(ledger)
+    assert verify(ledger).fault is None
+
+
+def test_an_event_that_the_database_refuses_takes_no_other_along(ledger: Ledger) -> None:
+    """Whatever else is wrong with an event is found where its change can be told apart."""
+
+    def wrong(transaction: Transaction) -> None:
+        setting("bad")(transaction)
+        transaction.audit_text("test.wrong", "bad", CanonicalText('{"text":"\ud800"}'))
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return await gathered(writer, setting("a"), wrong, setting("b"))
+
+    results = asyncio.run(scenario())
+    assert (results[0], type(results[1]), results[2]) == ("a", UnicodeEncodeError, "b")
+    assert names(ledger) == {"a", "b"}
+    assert [event["subject"] for event in events(ledger, "test.set")] == ["a", "b"]
+
+
+def swallows(transaction: Transaction) -> str:
+    """A change that keeps an error of the database to itself; PostgreSQL has given up the transaction by then."""
+    setting("swallows")(transaction)
+    with suppress(DBAPIError):
+        transaction.connection.exec_driver_sql("select nothing from nowhere")
+    return "swallows"
+
+
+def test_a_change_whose_transaction_was_given_up_is_not_called_durable(ledger: Ledger) -> None:
+    """PostgreSQL answers COMMIT of such a transaction with ROLLBACK, which its driver takes for success."""
+    if ledger.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite does not give a transaction up for a statement that it cannot read")
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(ledger) as writer:
+            return [*await gathered(writer, setting("a"), swallows), *await gathered(writer, swallows, setting("b"))]
+
+    first, second, third, fourth = asyncio.run(scenario())
+    assert (first, type(second), type(third), fourth) == ("a", NotCommitted, NotCommitted, "b")
+    assert names(ledger) == {"a", "b"}
+
+
+def test_a_transaction_that_was_given_up_is_an_error_at_its_end(ledger: Ledger) -> None:
+    """Whoever asks without the writer must hear of it too."""
+    if ledger.engine.dialect.name == "sqlite":
+        with ledger.transaction() as transaction:
+            swallows(transaction)
+        assert names(ledger) == {"swallows"}
+        return
+    with pytest.raises(NotCommitted), ledger.transaction() as transaction:
+        swallows(transaction)
+    assert names(ledger) == set()
+
+
+def test_a_transaction_that_the_database_has_ended_is_an_error_at_its_end(ledger: Ledger) -> None:
+    """SQLite ends one by itself when a disk is full; what comes after it would be written bit by bit."""
+    own_clock = Ledger(ledger.engine, actor="test")
+
+    def ends(transaction: Transaction) -> str:
+        setting("ends")(transaction)
+        transaction.connection.exec_driver_sql("rollback")
+        return "ends"
+
+    async def scenario() -> list[object]:
+        async with LedgerWriter(own_clock) as writer:
+            return await gathered(writer, setting("a"), ends)
+
+    with pytest.raises(NotCommitted), own_clock.transaction() as transaction:
+        ends(transaction)
+    assert not [result for result in asyncio.run(scenario()) if not isinstance(result, Exception)]
+    assert names(ledger) == set()
+
+
+def test_a_transaction_without_a_statement_ends_well(ledger: Ledger) -> None:
+    """PostgreSQL's driver has begun nothing then, which is not the same as given up."""
+    with ledger.transaction() as transaction:
+        assert transaction.actor == "test"
+    assert names(ledger) == set()
 
 
 def test_when_the_commit_fails_everybody_hears_of_it(ledger: Ledger) -> None:

@@ -109,6 +109,19 @@ def test_b4_one_revision_with_two_contents_is_ordered_by_approval_then_sequence(
     prove_books(flow, "N-1")
 
 
+def test_b4_sequences_that_are_not_padded_are_read_in_the_order_of_their_numbers(flow: Rehearsal) -> None:
+    """Read as text, 10 comes before 9: what the ninth file brought would count as late instead of superseded."""
+    rules = Path("mlc_dagster/stampli/profiles/stampli_lines_v1.yaml").read_text("utf-8")
+    (flow.folder / "unpadded.yaml").write_text(rules.replace(r"(?P<sequence>\d{6})", r"(?P<sequence>\d+)"), "utf-8")
+    flow.change_config({"stampli": {"profile": "./unpadded.yaml"}})
+    drop(flow, 9, bill("1", "10.00"), name="stampli_invoices_C100_20261030T170000Z_9.csv")
+    drop(flow, 10, bill("1", "12.00"), name="stampli_invoices_C100_20261030T170000Z_10.csv")
+    flow.process()
+    assert outcomes(flow, "1") == ["SUPERSEDED", "CURRENT"]
+    assert str(flow.fusion.books.totals()["USD"]) == "12.00"
+    prove_books(flow, "N-1")
+
+
 def test_b4_one_revision_in_two_versions_of_one_file_follows_the_versions(flow: Rehearsal) -> None:
     """The file was sent again under its name with the amount corrected, before anything was posted."""
     vendor = {"vendor_id": "39999"}

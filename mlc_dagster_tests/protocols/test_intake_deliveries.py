@@ -1,7 +1,9 @@
 """A3 for files that belong together: a marker beside the file, and a manifest that names the files of a delivery."""
 
+import hashlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import sqlalchemy as sa
 import yaml
 
 from mlc_dagster.ledger.archive import LocalArchive
+from mlc_dagster.ledger.controls import file_controls
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.files import list_sightings
-from mlc_dagster.ledger.schema import feed
+from mlc_dagster.ledger.schema import feed, source_file
 from mlc_dagster.sftp.errors import Unreachable
 from mlc_dagster.stampli.disposing import dispose_files
 from mlc_dagster.stampli.feed import FEED, FirstContact
@@ -68,6 +71,31 @@ def test_a3_the_archive_holds_the_whole_delivery_under_one_hash(split: Rehearsal
     assert all(part in content for part in [*parts.values(), manifest_of(parts)])
     assert isinstance(split.inbound.archive, LocalArchive)
     assert len(list(split.inbound.archive.entries())) == 1
+
+
+def test_a6_rows_add_up_in_each_file_of_a_delivery(split: Rehearsal) -> None:
+    """Shown per physical file: the invoices' file has rows that no row of the ledger is made of."""
+    parts = split_parts(bill("1", "10.00", "5.50") + bill("2", "20.00"))
+    parts["x_headers.csv"] += split_parts(bill("3", "7.00"))["x_headers.csv"].split(b"\r\n", 1)[1]
+    for name, content in {**parts, manifest_name(): manifest_of(parts)}.items():
+        split.drop(name, content)
+    split.process()
+    with split.ledger.reading() as reading:
+        (control,) = file_controls(reading, FEED)
+    assert control.faults == ()
+    assert (control.rows, control.rows_in_invoices, control.rows_quarantined) == (4, 3, 1)
+    assert [(each.path, each.rows, each.rows_in_invoices, each.rows_quarantined) for each in control.parts] == [
+        ("/outbound/x_headers.csv", 3, 2, 1),
+        ("/outbound/x_lines.csv", 3, 3, 0),
+    ]
+    (event,) = events(split, "file.parts_read")
+    assert [part["sha256"] for part in event["detail"]["parts"]] == [
+        hashlib.sha256(parts[name]).hexdigest() for name in ("x_headers.csv", "x_lines.csv")
+    ]
+    with split.ledger.transaction() as transaction:
+        lost = sa.update(source_file).where(source_file.c.path.like("%x_headers.csv")).values(rows_in_invoices=1)
+        transaction.execute(lost)
+        assert "3 rows in the file, 1 in invoices and 1 quarantined" in file_controls(transaction, FEED)[0].faults[0]
 
 
 def test_a3_a_manifest_that_is_none_is_rejected_and_the_next_one_is_read(split: Rehearsal) -> None:
@@ -326,9 +354,7 @@ def put_away(flow: Rehearsal, row: Row, *, breaking: int = 0, after: bool = Fals
             sessions.append(Broken(session, breaking, after=after))
             yield sessions[-1]
 
-    told = dispose_files(
-        inbound.ledger, opened, inbound.archive, inbound.stampli, inbound.profile, [row], scratch=inbound.scratch
-    )
+    told = dispose_files(replace(inbound, open_session=opened), [row])
     return told, sessions[-1].broke
 
 

@@ -1,5 +1,6 @@
 """The whole way from a real OpenSSH server, with a key; and what a wrong host key stops."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,20 @@ import pytest
 from mlc_dagster.sandbox.seed import Seed
 from mlc_dagster.sftp.errors import HostKeyRejected
 from mlc_dagster_tests.protocols.conftest import TODAY
-from mlc_dagster_tests.protocols.intake import bill, deliver, drop, events, file_states, prove_books
+from mlc_dagster_tests.protocols.intake import (
+    bill,
+    deliver,
+    drop,
+    events,
+    file_states,
+    files,
+    outcomes,
+    prove_books,
+    stepwise,
+)
 from mlc_dagster_tests.servers.rehearsal import Rehearsal, rehearsal
 from mlc_dagster_tests.servers.sshd import RealSshd, fingerprint_of, new_private_key, public_line
+from mlc_dagster_tests.stampli.builders import invoice_csv
 
 
 @pytest.fixture
@@ -80,3 +92,43 @@ def test_a3_a_host_key_that_changes_between_poll_and_run_stops_the_run(keyed: tu
         assert again.attempt == 2
         flow.run(again)
     prove_books(flow, "N-1")
+
+
+def replace_unseen(path: Path, content: bytes) -> None:
+    """Other bytes under the name, with the size and the time of those before."""
+    before = path.stat()
+    path.write_bytes(content)
+    assert path.stat().st_size == before.st_size
+    os.utime(path, (before.st_atime, before.st_mtime))
+
+
+def test_a5_a_version_that_looks_like_the_one_put_away_is_read_by_itself(keyed: tuple[Rehearsal, RealSshd]) -> None:
+    """Same size, same second: only the hash tells. Nobody may have to touch the file for its invoices to be posted."""
+    flow, _ = keyed
+    path = flow.outbound / drop(flow, 1, bill("1", "10.00"))
+    newer = invoice_csv(bill("2", "10.00"))
+    (wanted,) = flow.poll_settled().runs
+    (_, _, posted) = stepwise(flow, wanted, after_receive=lambda: replace_unseen(path, newer))
+    assert [str(path) in told and "the next poll reads them" in told for told in posted.disposal_problems] == [True]
+    assert path.read_bytes() == newer
+    flow.process()
+    prove_books(flow, "N-1", "N-2")
+    assert [(row["version"], row["state"], row["young"]) for row in files(flow)] == [
+        (1, "READ", False),
+        (2, "READ", False),
+    ]
+    assert [each.name for each in path.parent.iterdir()] == ["archive"]
+    (kept,) = (path.parent / "archive").iterdir()
+    assert kept.read_bytes() == newer
+
+
+def test_a5_an_old_invoice_in_such_a_version_is_not_posted_twice(keyed: tuple[Rehearsal, RealSshd]) -> None:
+    """The sender corrected one of two invoices within the second; the other one is in Fusion already."""
+    flow, _ = keyed
+    path = flow.outbound / drop(flow, 1, bill("1", "10.00"), bill("2", "20.00"))
+    newer = invoice_csv([*bill("1", "10.00"), *bill("3", "20.00")])
+    (wanted,) = flow.poll_settled().runs
+    stepwise(flow, wanted, after_validate=lambda: replace_unseen(path, newer))
+    flow.process()
+    assert outcomes(flow, "1") == ["CURRENT", "DUPLICATE"]
+    prove_books(flow, "N-1", "N-2", "N-3")

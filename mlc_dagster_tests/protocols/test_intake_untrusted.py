@@ -15,7 +15,7 @@ from mlc_dagster_tests.stampli.builders import PROFILE, file_name, invoice_csv
 def told(flow: Rehearsal) -> list[str]:
     """What stands in the audit trail about refused entries."""
     with flow.ledger.reading() as reading:
-        rows = reading.rows(sa.select(audit_event.c.detail).where(audit_event.c.kind == "alert.told"))
+        rows = reading.rows(sa.select(audit_event.c.detail).where(audit_event.c.kind == "trouble.noticed"))
     return [row["detail"]["cause"] for row in rows]
 
 

@@ -1,5 +1,6 @@
 """Rule C3: ours is what we hold an intent for and what carries our user, source, group and content; nothing else."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from mlc_dagster_tests.protocols.posting import (
     drop,
     invoices,
     later,
+    many,
     one,
     ours,
     phases,
@@ -150,12 +152,29 @@ def test_c3_ours_is_found_beside_a_clerks_of_the_same_number(flow: Rehearsal) ->
 
 def test_c3_every_post_names_source_window_and_generation(flow: Rehearsal) -> None:
     """By these an auditor finds a run's invoices in Fusion, and we ours."""
-    drop(flow, one("INV-1"))
+    drop(flow, many(2))
     wanted = flow.poll_settled().runs[0]
     flow.run(wanted)
-    stored = ours(flow)[0]
-    assert stored.invoice_source == "Stampli"
-    assert stored.invoice_group == f"MLC {wanted.partition_key} g{wanted.generation}"
+    assert {stored.invoice_source for stored in ours(flow)} == {"Stampli"}
+    [group] = {str(stored.invoice_group) for stored in ours(flow)}
+    assert re.fullmatch(rf"MLC {wanted.partition_key} g{wanted.generation} [0-9a-f]{{8}}", group)
+    assert len(group) <= 50
+    assert {row["invoice_group"] for row in attempts(flow)} == {group}
+
+
+def test_c3_what_is_sent_again_keeps_the_group_of_the_run_that_sent_it_first(flow: Rehearsal) -> None:
+    """Another run makes a group of its own; a frozen body never changes, and its group is how it is found."""
+    clerk(flow)
+    flow.change_config({"fusion": {"wait_in_run": 0}})
+    flow.fusion.faults.add("status", method="POST", path="invoices", status=503, count=1)
+    drop(flow, one("INV-1"))
+    flow.process()
+    later(flow)
+    first, second = attempts(flow)
+    assert (second["phase"], second["body"], second["invoice_group"]) == (
+        "CREATED", first["body"], first["invoice_group"],
+    )  # fmt: skip
+    assert [stored.invoice_group for stored in ours(flow)] == [first["invoice_group"]]
 
 
 def test_c3_stored_in_spite_of_a_403_is_adopted_by_the_next_run(flow: Rehearsal) -> None:
@@ -169,4 +188,25 @@ def test_c3_stored_in_spite_of_a_403_is_adopted_by_the_next_run(flow: Rehearsal)
     later(flow)
     assert states(flow) == {"INV-1": "CONFIRMED"}
     assert posts(flow) == 1
+    assert_adds_up(flow, created=1)
+
+
+def test_c3_what_cannot_be_read_whole_is_neither_ours_nor_somebody_elses(flow: Rehearsal) -> None:
+    """A look-up shows no lines: without them an invoice with a changed account would pass for what was sent."""
+    flow.change_config({"fusion": {"wait_in_run": 0}})
+    clerk(flow)
+    flow.fusion.faults.add("commit_then_reset", method="POST", path="invoices", count=1)
+    drop(flow, one("INV-1"))
+    flow.process()
+    assert phases(flow) == ["UNKNOWN"]
+    before = flow.fusion.books.count("GET", "invoices")
+    flow.fusion.faults.add("zero_rows", method="GET", path="invoices", skip=2, count=1)
+    later(flow)
+    asked = flow.fusion.books.requests(method="GET", route="invoices")[before:]
+    assert ["expand=invoiceLines" in entry.query for entry in asked] == [False, False, True]
+    assert phases(flow) == ["UNKNOWN"]
+    assert states(flow) == {"INV-1": "UNKNOWN"}
+    later(flow)
+    assert phases(flow) == ["CREATED"]
+    assert len(ours(flow)) == 1
     assert_adds_up(flow, created=1)

@@ -1,5 +1,6 @@
 """Rule C4: what is certainly not sent is sent again, what was refused waits, what is unknown is proven absent twice."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -380,3 +381,22 @@ def test_c4_many_at_once_each_ends_in_the_books_once(flow: Rehearsal) -> None:
         later(flow)
     assert_books(flow, *numbers(60))
     assert_adds_up(flow, created=60)
+
+
+def test_c4_a_pause_that_fusion_asks_for_costs_no_intent_its_lease(flow: Rehearsal) -> None:
+    """A 429 with Retry-After silences all requests; what waits for a slot meanwhile is neither given up nor unknown."""
+    flow.change_config({"fusion": {"request_timeout": 1, "max_in_flight": 4}})
+    clerk(flow)
+    drop(flow, many(8))
+    wanted = only(flow.poll_settled().runs)
+    gate = flow.fusion.faults.gate(method="POST", path="invoices", stage="before")
+    flow.fusion.faults.add("status", method="POST", path="invoices", status=429, retry_after=4, count=4)
+    with beside(lambda: flow.run(wanted)) as run:
+        assert gate.wait_held(20, requests=4)
+        until(lambda: phases(flow) == ["INTENT"] * 5)
+        gate.release()
+        summary = run.result(60)[2].posting
+    assert (summary.created, summary.dropped, summary.unknown) == (8, 0, 0)
+    assert_books(flow, *numbers(8))
+    assert Counter(phases(flow)) == {"CREATED": 8, "REFUSED": 4}
+    assert_adds_up(flow, created=8)

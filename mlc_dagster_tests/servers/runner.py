@@ -1,7 +1,8 @@
 """One run of the inbound flow as a process of its own, so that a test can stop or kill it.
 
 Forked from a process that has everything imported, so that a run begins in milliseconds. ``stop_before_send`` stops it
-(SIGSTOP) between the first committed intent and the first byte of its request. Runs that share a ``meeting`` begin each
+(SIGSTOP) between the first committed intent and the first byte of its request; ``wake`` says for how long it will have
+stood still by its own clocks, which nobody has to wait for. Runs that share a ``meeting`` begin each
 of their steps at the same moment, for as long as all of them are at work.
 """
 
@@ -49,9 +50,10 @@ class RunProcess:
         self, flow: Rehearsal, wanted: RunWanted, *, stop_before_send: bool = False, meeting: Barrier | None = None
     ) -> None:
         self._answer, theirs = _PROCESSES.Pipe(duplex=False)
+        self._slept: Any = _PROCESSES.Value("d", 0.0)
         self.process = _PROCESSES.Process(
             target=_run,
-            args=(theirs, flow.config, wanted, flow.clock.offset, stop_before_send, meeting),
+            args=(theirs, flow.config, wanted, flow.clock.offset, self._slept if stop_before_send else None, meeting),
             daemon=True,
         )
         self.process.start()
@@ -81,12 +83,13 @@ class RunProcess:
         self.process.kill()
         self.process.join(10)
 
-    def wake(self) -> None:
-        """SIGCONT."""
+    def wake(self, after: float) -> None:
+        """SIGCONT; by the clocks of the process it stood still for ``after`` seconds."""
+        self._slept.value = after
         os.kill(self.pid, signal.SIGCONT)
 
     def result(self, timeout: float = 40.0) -> dict[str, Any]:
-        """What posting did, or ``error``: the name of what ended the run."""
+        """What posting did, if it came to its end, and ``error``: the name of what ended the run, if anything."""
         if not self._answer.poll(timeout):
             raise TimeoutError("the run did not end")
         found: dict[str, Any] = self._answer.recv()
@@ -102,15 +105,19 @@ class RunProcess:
         self._answer.close()
 
 
-def _stop_before_send() -> None:
+def _stop_before_send(slept: Any, clock: MovableClock) -> None:
     create = sending.create
     stopped = False
+    # What a lease is compared with does not stand still for a stopped process.
+    defaults: dict[str, Any] = sending.Sender.__init__.__kwdefaults__ or {}
+    defaults["clock"] = lambda: time.monotonic() + slept.value
 
     async def stopping(*arguments: Any, **named: Any) -> Any:
         nonlocal stopped
         if not stopped:
             stopped = True
             os.kill(os.getpid(), signal.SIGSTOP)
+            clock.advance(slept.value)
         return await create(*arguments, **named)
 
     sending.create = stopping
@@ -127,21 +134,22 @@ def _run(
     config: Path,
     wanted: RunWanted,
     offset: dt.timedelta,
-    stop_before_send: bool,
+    slept: Any,
     meeting: Barrier | None,
 ) -> None:
     meet: Callable[[], object] = (lambda: None) if meeting is None else (lambda: _met(meeting))
-    if stop_before_send:
-        _stop_before_send()
     settings = load_settings(config)
     secrets = SecretResolver({}, settings.root)
     clock = MovableClock()
     clock.advance(offset.total_seconds())
+    if slept is not None:
+        _stop_before_send(slept, clock)
     ledger = open_ledger(ledger_url(settings, secrets), clock=clock)
     inbound = connect_inbound(settings, secrets, ledger)
     start, generation = wanted.window_start, wanted.generation
     run_id = f"process-{os.getpid()}"
     owner = f"{process_name(os.getpid())}|{run_id}"
+    posted: dict[str, Any] = {}
     try:
         meet()
         with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=False) as held:
@@ -151,11 +159,11 @@ def _run(
             validate_step(inbound, held)
         meet()
         with hold_window(ledger, start, generation, owner=owner, run_id=run_id, last=True) as held:
-            report = post_step(inbound, held)
+            posted = dataclasses.asdict(post_step(inbound, held).posting)
     except Exception as error:  # noqa: BLE001 - the test judges it
-        answer.send({"error": type(error).__name__, "text": str(error)})
+        answer.send({**posted, "error": type(error).__name__, "text": str(error)})
     else:
-        answer.send(dataclasses.asdict(report.posting))
+        answer.send(posted)
     finally:
         if meeting is not None:
             meeting.abort()

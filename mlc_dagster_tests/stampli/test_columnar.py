@@ -112,7 +112,7 @@ def _written(draw: st.DrawFn, rows: list[dict[str, str]], names: list[str], prof
 
 
 @fuzzed(300)
-@given(given_file=files(), chunk=st.sampled_from([300, 128 * 1024]))
+@given(given_file=files(), chunk=st.sampled_from([300, 2500, 128 * 1024]))
 def test_reading_by_column_and_by_cell_agree_on_whole_files(
     tmp_path: Path, given_file: tuple[bytes, Profile], chunk: int
 ) -> None:
@@ -157,3 +157,19 @@ def test_a_file_without_oddities_is_read_by_column(tmp_path: Path, monkeypatch: 
     # The invoices at the ends of what is read at once, and the last one of all.
     assert len(with_care) <= path.stat().st_size // physical_lines.CHUNK + 2
     assert with_care[-1] == "long"
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 7])
+def test_invoices_cut_by_the_end_of_a_portion_keep_their_rows_and_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """What is read at once ends anywhere within an invoice; the rest of it must not go to its neighbours."""
+    amounts = ["1.00"] * lines
+    path = write_csv(tmp_path, [row for number in range(200) for row in invoice_rows(*amounts, invoice_id=f"{number}")])
+    for chunk in range(3000, 4000, 37):
+        monkeypatch.setattr(physical_lines, "CHUNK", chunk)
+        found = [each for each in parse_file(path, PROFILE) if isinstance(each, ParsedInvoice)]
+        assert [each.source_id for each in found] == [str(number) for number in range(200)]
+        assert [row for each in found for row in each.rows] == list(range(2, 2 + 200 * lines))
+        assert {len(each.rows) for each in found} == {lines}
+        assert not any(each.problems for each in found)

@@ -231,3 +231,4 @@ def test_needs_unite() -> None:
     one = Needed(frozenset({"1"}), frozenset({"a"}), frozenset())
     other = Needed(frozenset({"2"}), frozenset({"a"}), frozenset({"c"}))
     assert one | other == Needed(frozenset({"1", "2"}), frozenset({"a"}), frozenset({"c"}))
+    assert (one | other) | one == one | other

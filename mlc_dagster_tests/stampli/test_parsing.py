@@ -349,7 +349,7 @@ def test_memory_follows_the_invoice_and_not_the_file(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("kept", [0, 2 * 1024 * 1024])
-@pytest.mark.parametrize("chunk", [700, 128 * 1024])
+@pytest.mark.parametrize("chunk", [700, 2500, 128 * 1024])
 def test_reading_once_or_twice_and_in_whatever_portions_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, chunk: int
 ) -> None:

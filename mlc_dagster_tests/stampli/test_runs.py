@@ -22,7 +22,7 @@ def test_what_rows_share_is_kept_once() -> None:
     """An invoice of a thousand lines has one supplier."""
     runs = split("a,b,1,x\na,b,2,y\nc,b,3,z")
     assert runs is not None
-    assert list(runs.heads) == [("a", "c"), ("b", "b")]
+    assert list(runs.heads) == [["a", "c"], ["b", "b"]]
     assert list(runs.tails) == [["1", "2", "3"], ["x", "y", "z"]]
     assert (list(runs.starts), list(runs.ends())) == ([0, 2], [2, 3])
     assert list(runs) == [["a", "b", "1", "x"], ["a", "b", "2", "y"], ["c", "b", "3", "z"]]

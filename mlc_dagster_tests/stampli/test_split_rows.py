@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mlc_dagster.stampli import split_rows
+from mlc_dagster.stampli import parsing, split_rows
 from mlc_dagster.stampli.parsed import FileRejected
-from mlc_dagster_tests.stampli.builders import invoice_rows
+from mlc_dagster.stampli.parsing import parse_file
+from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster_tests.stampli.builders import file_name, invoice_csv, invoice_rows
 from mlc_dagster_tests.stampli.builders_shapes import SPLIT, manifest_of, read, split_parts, write_split
 
 ROWS = [*invoice_rows("1060.00", "40.50"), *invoice_rows("1.00", invoice_id="2", vendor_name="Müller; Söhne")]
@@ -145,3 +147,53 @@ def test_memory_follows_the_keys_and_not_the_files(tmp_path: Path, monkeypatch: 
     assert count == 6000
     assert path.with_name("x_headers.csv").stat().st_size > 18_000_000
     assert peak < 7_000_000
+
+
+def counted(folder: Path, parts: dict[str, bytes]) -> dict[str, tuple[int, int, int]]:
+    """(rows, in invoices, set aside) of each file of a delivery, which add up."""
+    stream = parse_file(write_split(folder, parts), SPLIT)
+    assert stream.delivery is not None
+    for found in stream:
+        stream.delivery.note(found)
+    for part in stream.delivery.parts():
+        assert part.rows == part.rows_in_invoices + part.rows_quarantined
+    return {part.name: part[3:] for part in stream.delivery.parts()}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["read twice", "kept"])
+def test_rows_add_up_in_each_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> None:
+    """A row of the invoices has no row of its own in the ledger: without a count it could vanish unnoticed."""
+    if not kept:
+        monkeypatch.setattr(parsing, "_KEPT", 0)
+    parts = split_parts(ROWS)
+    assert counted(tmp_path, parts) == {"x_headers.csv": (2, 2, 0), "x_lines.csv": (3, 3, 0)}
+    second = parts["x_headers.csv"].split(b"\r\n")[1] + b"\r\n"
+    lonely = split_parts(invoice_rows("6.00", invoice_id="4"))["x_headers.csv"].split(b"\r\n", 1)[1]
+    nobodys = split_parts(invoice_rows("5.00", invoice_id="3"))["x_lines.csv"].split(b"\r\n", 1)[1]
+    parts["x_headers.csv"] += second + lonely + b"too;few\r\n"
+    parts["x_lines.csv"] += nobodys + b"88121;3;ITEM;x;1,00;61200;4410;too;many\r\n"
+    assert counted(tmp_path, parts) == {"x_headers.csv": (5, 2, 3), "x_lines.csv": (5, 3, 2)}
+
+
+def test_an_invoice_row_whose_lines_are_set_aside_was_set_aside_with_them(tmp_path: Path) -> None:
+    """Its company is missing, so no line of it can be in an invoice."""
+    parts = split_parts(ROWS)
+    parts["x_headers.csv"] = parts["x_headers.csv"].replace(b"C100", b"", 1)
+    assert counted(tmp_path, parts) == {"x_headers.csv": (2, 1, 1), "x_lines.csv": (3, 1, 2)}
+
+
+def test_an_invoice_of_which_every_line_is_broken_is_set_aside(tmp_path: Path) -> None:
+    """The broken line names it; without a row of its own it would be neither in an invoice nor set aside."""
+    parts = split_parts(ROWS)
+    parts["x_lines.csv"] = parts["x_lines.csv"].replace(b"\r\n2;", b"\r\n2;too;many;", 1)
+    assert counted(tmp_path, parts) == {"x_headers.csv": (2, 1, 1), "x_lines.csv": (3, 2, 1)}
+    _, aside = read(write_split(tmp_path, parts), SPLIT)
+    assert "has only lines that cannot be read in x_lines.csv" in aside[-1].text
+    assert (aside[-1].company_id, aside[-1].source_id) == ("C100", "2")
+
+
+def test_a_single_file_has_no_parts(tmp_path: Path) -> None:
+    """Its rows are counted as they are."""
+    path = tmp_path / file_name()
+    path.write_bytes(invoice_csv(ROWS))
+    assert parse_file(path, load_profile("stampli_lines_v1")).delivery is None

@@ -8,6 +8,7 @@ import datetime as dt
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from mlc_dagster.expected import Expected, FailureKind
 from mlc_dagster.exports.x12.characters import Characters, Delimiters
 from mlc_dagster.exports.x12.segments import Standard
 from mlc_dagster.settings.exports import PartnerSettings
@@ -31,8 +32,10 @@ ENVELOPE = (
 """What fills the envelopes, for people: source and elements."""
 
 
-class EnvelopeUnusable(ValueError):
+class EnvelopeUnusable(Expected, ValueError):
     """The partner's ids or the numbers do not fit an envelope."""
+
+    kind = FailureKind.CONFIGURATION
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _page(request: Request, place: Place, *, quirks: set[str], hidden: bool) -> 
         total=total,
         omit_empty_items="no_items_when_empty" in quirks,
     )
-    return Answer(200, text.encode(), media)
+    return Answer(200, text.encode("utf-8", "backslashreplace"), media)
 
 
 def _matching(parameters: Parameters, place: Place, version: int) -> Iterable[Row]:
