@@ -17,9 +17,10 @@ from mlc_dagster.ledger.database import open_ledger
 from mlc_dagster.settings import CompanySettings
 from mlc_dagster.settings_file import load_settings
 from mlc_dagster.stampli.checks import check_invoice
-from mlc_dagster.stampli.feed import FirstContact, decide_first_contact, poll_folder
-from mlc_dagster.stampli.parsing import ParsedInvoice, parse_file
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.intake.feed import FirstContact, decide_first_contact, poll_folder
+from mlc_dagster.stampli.parsing.parse import parse_file
+from mlc_dagster.stampli.parsing.parsed import ParsedInvoice
+from mlc_dagster.stampli.parsing.profile import load_profile
 from mlc_dagster.stampli.steps import post_step, receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster.stampli.wiring import connect_inbound

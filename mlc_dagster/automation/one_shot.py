@@ -29,8 +29,8 @@ from mlc_dagster.resources import InboundResource, Progress, Silent
 from mlc_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from mlc_dagster.stampli.feed import Poll
     from mlc_dagster.stampli.inbound import Inbound
+    from mlc_dagster.stampli.intake.feed import Poll
 
 MARGIN = 0.1
 """Seconds slept beyond the settle time, so that the second look is not a moment early."""
@@ -134,7 +134,8 @@ class _OneShot:
 
     def _poll(self, inbound: "Inbound", *, wait: bool) -> None:
         from mlc_dagster.ledger.files import list_sightings
-        from mlc_dagster.stampli.feed import FEED, BeforeGoLive, FirstContact, due_runs
+        from mlc_dagster.stampli.inbound import FEED
+        from mlc_dagster.stampli.intake.feed import BeforeGoLive, FirstContact, due_runs
 
         self._probe_cures(inbound)
         try:
@@ -223,7 +224,7 @@ class _OneShot:
     def _to_settle(self, inbound: "Inbound") -> float | None:
         """Seconds until the last file that can settle soon has settled; None when there is none."""
         from mlc_dagster.ledger.files import list_sightings
-        from mlc_dagster.stampli.feed import FEED
+        from mlc_dagster.stampli.inbound import FEED
 
         with inbound.ledger.reading() as reading:
             # An empty file waits for its longer grace, which one call does not sit out.
@@ -265,7 +266,7 @@ class _OneShot:
         """What changed since the call began, from the ledger."""
         from mlc_dagster.ledger.files import window_files
         from mlc_dagster.ledger.outcomes import file_outcomes, posted_since, trouble_since
-        from mlc_dagster.stampli.feed import FEED
+        from mlc_dagster.stampli.inbound import FEED
         from mlc_dagster.stampli.steps import amounts
 
         outcome, began = self._outcome, self._outcome.began

@@ -1,6 +1,6 @@
 """Tells people of files that wait too long, or cannot be put away: the daemon's sensor and ``mlc run`` say the same.
 
-What belongs here: handing the feed's findings to the alerts. What does not: which files those are (``stampli.feed``,
+What belongs here: handing the feed's findings to the alerts. What does not: which files those are (``intake.feed``,
 ``stampli.disposing``), and when something is told again (``ledger.tellings``).
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlc_dagster.alerts.sending import Alerts
     from mlc_dagster.ledger.database import Ledger
-    from mlc_dagster.stampli.feed import Overdue
+    from mlc_dagster.stampli.intake.feed import Overdue
 
 
 def tell_overdue(ledger: "Ledger", alerts: "Alerts", overdue: "Sequence[Overdue]") -> list[str]:
@@ -20,7 +20,7 @@ def tell_overdue(ledger: "Ledger", alerts: "Alerts", overdue: "Sequence[Overdue]
     from mlc_dagster.alerts.messages import files_overdue
     from mlc_dagster.alerts.telling import Trouble, is_news, send
     from mlc_dagster.ledger.tellings import Tellings, cause_of
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
 
     about: list[Trouble] = []
     named: list[str] = []
@@ -37,7 +37,7 @@ def tell_stuck(ledger: "Ledger", alerts: "Alerts", stuck: "Sequence[str]") -> li
     from mlc_dagster.alerts.messages import files_not_put_away
     from mlc_dagster.alerts.telling import Trouble, is_news, send
     from mlc_dagster.ledger.tellings import Tellings
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
 
     # One trouble, whichever files have it: a second one that fails like the first is no news.
     trouble = Trouble(f"disposal:{FEED}", "processed files cannot be put away")

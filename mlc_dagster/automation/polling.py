@@ -18,9 +18,9 @@ from mlc_dagster.automation.windows import empty_events
 
 if TYPE_CHECKING:
     from mlc_dagster.alerts.sending import Alerts
-    from mlc_dagster.stampli.disposing import Retried
-    from mlc_dagster.stampli.feed import Poll
     from mlc_dagster.stampli.inbound import Inbound
+    from mlc_dagster.stampli.intake.disposing import Retried
+    from mlc_dagster.stampli.intake.feed import Poll
 
 TimeLeft = Callable[[], float]
 """Seconds that are left for what comes next."""
@@ -44,7 +44,7 @@ class Polling:
             FirstContact: nobody decided on the folder's files yet.
             SftpError: the server cannot be used; the ledger is unchanged.
         """
-        from mlc_dagster.stampli.feed import poll_folder
+        from mlc_dagster.stampli.intake.feed import poll_folder
 
         wired = self.inbound
         poll = poll_folder(wired.ledger, wired.open_session, wired.stampli, wired.settings.poll, wired.profile)
@@ -55,7 +55,7 @@ class Polling:
         self, *, began: dt.datetime | None = None, connect: "Callable[[], Inbound] | None" = None
     ) -> "PutAway":
         """Processed files that earlier runs could not archive or delete; arguments as ``retry_disposal``."""
-        from mlc_dagster.stampli.disposing import retry_disposal
+        from mlc_dagster.stampli.intake.disposing import retry_disposal
 
         retried = retry_disposal(self.inbound, began=began, connect=connect)
         unsent = self._tell(retried.stuck, lambda alerts: tell_stuck(self.inbound.ledger, alerts, retried.stuck))

@@ -23,7 +23,7 @@ from mlc_dagster.resources import InboundResource, SandboxDown, Wiring
 from mlc_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from mlc_dagster.stampli.feed import Poll
+    from mlc_dagster.stampli.intake.feed import Poll
 
 TICK_BUDGET = 40.0
 """Seconds from the tick's entry. Dagster ends a tick at 60 and loses what it had asked for."""
@@ -66,7 +66,7 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
         context: dg.SensorEvaluationContext, inbound: InboundResource
     ) -> dg.SensorResult | dg.SkipReason:
         from mlc_dagster.sftp.errors import SftpError
-        from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact
+        from mlc_dagster.stampli.intake.feed import BeforeGoLive, FirstContact
 
         began = time.monotonic()
 

@@ -32,7 +32,7 @@ COLUMNS = (
 def control_totals_match(context: dg.AssetCheckExecutionContext, inbound: InboundResource) -> dg.AssetCheckResult:
     """Both sides of every file that was read."""
     from mlc_dagster.ledger.controls import file_controls
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
 
     with inbound.ledger.open().reading() as reading:
         controls = file_controls(reading, FEED, window_of(context))

@@ -30,7 +30,7 @@ def every_invoice_accounted_for(
     """The one equation, over the window's files."""
     from mlc_dagster.ledger.equation import BUCKETS, equation
     from mlc_dagster.ledger.retries import stranded_files
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
     from mlc_dagster.stampli.steps import amounts
 
     with inbound.ledger.open().reading() as reading:

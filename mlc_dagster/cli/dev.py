@@ -48,7 +48,7 @@ def drop_samples(sandbox: SandboxProcess) -> None:
     """A few files for a sandbox that was never used: good ones, and some that people have to look at."""
     from mlc_dagster.cli.demo.files import demo_files
     from mlc_dagster.sandbox.exports import StampliExport
-    from mlc_dagster.stampli.feed import decide_first_contact
+    from mlc_dagster.stampli.intake.feed import decide_first_contact
 
     if any(sandbox.outbound.iterdir()):
         return

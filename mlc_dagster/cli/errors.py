@@ -50,8 +50,8 @@ def explain(error: Exception) -> tuple[Exit, list[str]] | None:
     from mlc_dagster.exports.layouts.errors import LayoutError
     from mlc_dagster.ledger.approval import NotApproved
     from mlc_dagster.ledger.exported import LaterVersionWaits, WrongFileState
-    from mlc_dagster.stampli.accounts import TemplateFault
-    from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact
+    from mlc_dagster.stampli.intake.feed import BeforeGoLive, FirstContact
+    from mlc_dagster.stampli.validation.accounts import TemplateFault
 
     if isinstance(error, LayoutError):
         return Exit.CONFIGURATION, [f"{error.source_file}: {problem}" for problem in error.problems]

@@ -164,7 +164,7 @@ def _rows(reading: Transaction) -> Iterator[dict[str, Any]]:
 def _files(reading: Transaction) -> Iterator[dict[str, Any]]:
     from mlc_dagster.ledger.files import FileState, list_files
     from mlc_dagster.ledger.retries import stranded_files
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
 
     for row in stranded_files(reading, FEED):
         yield _entry(

@@ -33,7 +33,7 @@ def list_files(
     from mlc_dagster.ledger.retention import erasures
     from mlc_dagster.ledger.retention import told as erasure_text
     from mlc_dagster.ledger.retention_items import Kind
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
 
     states = [named(FileState, text, "--state") for text in state or []]
     with open_workplace(ctx, config).ledger() as ledger, ledger.reading() as reading:
@@ -103,7 +103,7 @@ def process(
 
 
 def _decide(workplace: Workplace, process: frozenset[str] | None, decision: "Decision", *, as_json: bool) -> None:
-    from mlc_dagster.stampli.feed import decide_first_contact
+    from mlc_dagster.stampli.intake.feed import decide_first_contact
 
     with workplace.inbound(actor=operator()) as inbound:
         _refuse_when_open(inbound.ledger)
@@ -126,7 +126,7 @@ def _refuse_when_open(ledger: Ledger) -> None:
     import sqlalchemy as sa
 
     from mlc_dagster.ledger.schema import feed
-    from mlc_dagster.stampli.feed import FEED
+    from mlc_dagster.stampli.inbound import FEED
 
     with ledger.reading() as reading:
         row = reading.row(sa.select(feed).where(feed.c.name == FEED))

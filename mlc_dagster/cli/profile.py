@@ -14,9 +14,9 @@ from mlc_dagster.visible import visible
 if TYPE_CHECKING:
     from mlc_dagster.settings import StampliSettings
     from mlc_dagster.stampli.model import Invoice
-    from mlc_dagster.stampli.profile import Profile
+    from mlc_dagster.stampli.parsing.profile import Profile
+    from mlc_dagster.stampli.parsing.sniffing import Sniffed
     from mlc_dagster.stampli.profile_check import Deviation, Examined, Fit
-    from mlc_dagster.stampli.sniffing import Sniffed
 
 app = typer.Typer(no_args_is_help=True, help="Profiles of Stampli's files: list, show, check.")
 
@@ -26,7 +26,7 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "|": "pipe", "\t": "tab"}
 @app.command("list")
 def list_profiles(as_json: JsonOption = False) -> None:
     """Profiles that come with the product; each is a YAML file to copy and change."""
-    from mlc_dagster.stampli.profile import load_profile, shipped_profiles
+    from mlc_dagster.stampli.parsing.profile import load_profile, shipped_profiles
 
     profiles = [load_profile(name) for name in shipped_profiles()]
     found: list[dict[str, Any]] = [
@@ -54,7 +54,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a profile of the prod
     """Print a profile of the product as YAML."""
     from importlib.resources import files
 
-    from mlc_dagster.stampli.profile import shipped_profiles
+    from mlc_dagster.stampli.parsing.profile import shipped_profiles
 
     if name not in shipped_profiles():
         raise CommandError(f"{name}: no such profile; there are {', '.join(shipped_profiles())}")
@@ -85,9 +85,9 @@ def check(
 
     Ends with 0 when the file is as the profile says, with 1 when it deviates or fits no profile.
     """
-    from mlc_dagster.stampli.profile import ProfileError, load_profile, shipped_profiles
+    from mlc_dagster.stampli.parsing.profile import ProfileError, load_profile, shipped_profiles
+    from mlc_dagster.stampli.parsing.sniffing import sniff
     from mlc_dagster.stampli.profile_check import examine, fits
-    from mlc_dagster.stampli.sniffing import sniff
 
     stampli = _configured(ctx, config)
     named = profile or (stampli and stampli.profile)

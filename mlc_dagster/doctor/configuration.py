@@ -25,9 +25,9 @@ from mlc_dagster.settings import (
 from mlc_dagster.settings.exports import CalendarSchedule
 from mlc_dagster.sftp import KeyUnreadable, PinUnreadable
 from mlc_dagster.sftp.keys import load_private_key, parse_pins
-from mlc_dagster.stampli.accounts import TemplateFault, template_of
 from mlc_dagster.stampli.crosswalks import CrosswalkError, load_crosswalks
-from mlc_dagster.stampli.profile import Profile, ProfileError, load_profile
+from mlc_dagster.stampli.parsing.profile import Profile, ProfileError, load_profile
+from mlc_dagster.stampli.validation.accounts import TemplateFault, template_of
 from mlc_dagster.vault import SecretResolver
 
 UNUSABLE = (

@@ -15,7 +15,7 @@ from mlc_dagster.sftp import OfferedHostKey, PermissionRefused, SftpSession, off
 from mlc_dagster.sftp.account import open_account
 from mlc_dagster.sftp.keys import parse_pins
 from mlc_dagster.sftp.listing import join
-from mlc_dagster.stampli.feed import candidates, refused_entries
+from mlc_dagster.stampli.intake.feed import candidates, refused_entries
 from mlc_dagster.vault import SecretResolver
 
 PIN_IT = "ask the server's owner for the fingerprint by another way; if it is this one, run: mlc doctor --pin"

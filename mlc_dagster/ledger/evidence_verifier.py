@@ -11,6 +11,8 @@ the ledger, under the signing key, is told and is no fault.
 A pack proves itself only from a point that its maker cannot choose. Take one of these from somebody else than whoever
 gave you the pack: the fingerprint of the signing key (--key), or the SHA-256 of the manifest (--manifest-sha256); and
 take this program from the product rather than from the pack.
+
+It is copied into every pack and read by auditors as it stands: one file, longer than the product's others on purpose.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 transaction. Fusion's own statuses are observations, not states.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -149,3 +149,31 @@ def move(
     said = {"state": str(target), **({"reason": reason} if reason else {}), **(detail or {})}
     transaction.audit(event, f"invoice:{invoice_pk}", **said)
     return True
+
+
+def park(
+    transaction: Transaction,
+    invoice_pk: int,
+    problems: Sequence[Mapping[str, Any]],
+    *,
+    expected: Iterable[InvoiceState],
+    reason: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+    **columns: Any,
+) -> bool:
+    """Set an invoice aside for a person, with what was found; arguments and result otherwise as ``move``.
+
+    ``problems`` are as ``stampli.reasons.problem_rows`` makes them; ``reason`` is that of the first unless another is
+    named.
+    """
+    return move(
+        transaction,
+        invoice_pk,
+        InvoiceState.PARKED,
+        expected=expected,
+        reason=reason or problems[0]["reason"],
+        event="invoice.parked",
+        detail={"problems": list(problems), **(detail or {})},
+        problems=list(problems),
+        **columns,
+    )

@@ -18,7 +18,7 @@ from mlc_dagster.ledger.attempt_statements import ATTEMPT, CREATED, INTENT, THIS
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import fusion_claim, invoice, submission
 from mlc_dagster.ledger.sent import keep_sent
-from mlc_dagster.ledger.states import CREATED_STATES, IN_FLIGHT_STATES, InvoiceState, move
+from mlc_dagster.ledger.states import CREATED_STATES, IN_FLIGHT_STATES, InvoiceState, move, park
 
 
 class Phase(StrEnum):
@@ -373,13 +373,11 @@ def park_submission(
         return
     if phase is Phase.REJECTED:
         transaction.execute(sa.delete(fusion_claim).where(fusion_claim.c.invoice_pk == invoice_pk))
-    move(
+    park(
         transaction,
         invoice_pk,
-        InvoiceState.PARKED,
+        [dict(problem)],
         expected=IN_FLIGHT_STATES,
         reason=reason,
-        event="invoice.parked",
-        detail={"problem": dict(problem), "status": http_status},
-        problems=[dict(problem)],
+        detail={"status": http_status},
     )

@@ -1,4 +1,6 @@
-"""Inbound domain: from the bytes of an invoice export to the body of a Fusion invoice.
+"""The inbound flow: from Stampli's files to invoices in Fusion.
 
-Pure code belongs here: file profiles, parsing, checks, crosswalks, mapping. Network, ledger and Dagster do not.
+Read it in this order: ``steps`` (what a run does), ``intake`` (folder to ledger; files are understood in ``parsing``),
+``validation`` (may it be sent, and as what), ``posting`` (sent once, settled, read back). What may import what is kept
+by a contract in pyproject.toml.
 """

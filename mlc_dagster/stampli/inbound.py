@@ -5,7 +5,7 @@ Made once per run by the resources, the command line or a test; it holds no conn
 
 import datetime as dt
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +13,14 @@ from mlc_dagster.fusion.client import Exchange, FusionClient
 from mlc_dagster.ledger.archive import Archive
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.settings import Settings, StampliSettings
+from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.crosswalks import Crosswalks
-from mlc_dagster.stampli.feed import OpenSession
-from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.parsing.profile import Profile
 
+FEED = "stampli"
+"""The inbound feed's name in the ledger."""
+
+OpenSession = Callable[[], AbstractContextManager[SftpSession]]
 OpenClient = Callable[[Callable[[Exchange], None]], AbstractAsyncContextManager[FusionClient]]
 
 

@@ -18,14 +18,14 @@ from mlc_dagster.ledger import invoices as ledger_invoices
 from mlc_dagster.ledger import observations
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.states import InvoiceState, move
-from mlc_dagster.stampli.absence import require_visible
-from mlc_dagster.stampli.confirmation import sent_bodies
-from mlc_dagster.stampli.entered_again import EnteredAgain, find_entered_again, note_entered_again
 from mlc_dagster.stampli.inbound import Inbound
+from mlc_dagster.stampli.posting.absence import require_visible
+from mlc_dagster.stampli.posting.confirmation import sent_bodies
+from mlc_dagster.stampli.posting.entered_again import EnteredAgain, find_entered_again, note_entered_again
+from mlc_dagster.stampli.posting.unseen import look_again
 from mlc_dagster.stampli.reasons import reasons
-from mlc_dagster.stampli.references import ReferenceReader
-from mlc_dagster.stampli.unseen import look_again
-from mlc_dagster.stampli.validation import judge
+from mlc_dagster.stampli.validation.references import ReferenceReader
+from mlc_dagster.stampli.validation.window_validation import judge
 
 _CHUNK = 400
 

@@ -14,12 +14,12 @@ from mlc_dagster.ledger import recovery, unsettled
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.states import InvoiceState
-from mlc_dagster.stampli.absence import AbsenceProver, Finding, Presence
-from mlc_dagster.stampli.comparison import body_fields, compare, origin
-from mlc_dagster.stampli.earlier_attempts import sought_for_attempt
-from mlc_dagster.stampli.forgotten import names_of
 from mlc_dagster.stampli.inbound import Inbound, RequestCount
-from mlc_dagster.stampli.other_names import OtherNames, Traces
+from mlc_dagster.stampli.posting.absence import AbsenceProver, Finding, Presence
+from mlc_dagster.stampli.posting.comparison import body_fields, compare, origin
+from mlc_dagster.stampli.posting.forgotten import names_of
+from mlc_dagster.stampli.posting.other_names import OtherNames, Traces
+from mlc_dagster.stampli.posting.sought import sought_for_attempt
 from mlc_dagster.stampli.steps import with_client
 
 DECIDING = ("InvoiceNumber", "SupplierNumber", "BusinessUnit", "InvoiceCurrency", "InvoiceAmount", "CanceledFlag")

@@ -18,15 +18,15 @@ from mlc_dagster.money import minor_units
 from mlc_dagster.settings import CompanySettings
 from mlc_dagster.stampli.any_company import problems_of, problems_under
 from mlc_dagster.stampli.checks import MEMOS, VOID, warn_about
-from mlc_dagster.stampli.columns import read_header
 from mlc_dagster.stampli.identity import number_key
-from mlc_dagster.stampli.line_places import MOST_ROWS, line_numbers
 from mlc_dagster.stampli.model import Invoice
-from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
-from mlc_dagster.stampli.parsing import InvoiceStream, parse_file
-from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.parsing.columns import read_header
+from mlc_dagster.stampli.parsing.line_places import MOST_ROWS, line_numbers
+from mlc_dagster.stampli.parsing.parse import InvoiceStream, parse_file
+from mlc_dagster.stampli.parsing.parsed import FileRejected, ParsedInvoice, QuarantinedRow
+from mlc_dagster.stampli.parsing.profile import Profile
+from mlc_dagster.stampli.parsing.row_sources import row_source
 from mlc_dagster.stampli.reasons import Problem, problem
-from mlc_dagster.stampli.row_sources import row_source
 
 SAMPLES = 5
 """Invoices that are shown as they were read."""

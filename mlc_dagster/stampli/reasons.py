@@ -4,9 +4,10 @@ Belongs here: the catalogue of reason codes (data in ``reasons.yaml``) and ``Pro
 rules that find problems. Every code used anywhere in the product is in the catalogue; a misspelt one raises.
 """
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pydantic
@@ -115,3 +116,8 @@ def problem(
     """
     entry = reason(code)
     return Problem(code, field, None if value is None else shown(value), remedy or entry.remedy, row)
+
+
+def problem_rows(problems: Iterable[msgspec.Struct]) -> tuple[Mapping[str, Any], ...]:
+    """Problems as the ledger keeps them."""
+    return tuple(msgspec.to_builtins(found) for found in problems)

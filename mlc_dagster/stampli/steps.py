@@ -20,18 +20,18 @@ from mlc_dagster.ledger.retries import left_files
 from mlc_dagster.ledger.windows import pin_pod
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.money import amount_of
-from mlc_dagster.stampli.confirmation import ConfirmationSummary, Confirming
-from mlc_dagster.stampli.disposing import dispose_processed
-from mlc_dagster.stampli.feed import FEED
-from mlc_dagster.stampli.inbound import Inbound, RequestCount
+from mlc_dagster.stampli.inbound import FEED, Inbound, RequestCount
+from mlc_dagster.stampli.intake.disposing import dispose_processed
+from mlc_dagster.stampli.intake.occurrences import decide_waiting
+from mlc_dagster.stampli.intake.reading import FileReading, Rereading, read_files, reread_files
+from mlc_dagster.stampli.intake.receiving import Receipt, files_of, receive_files
 from mlc_dagster.stampli.observing import ObservationSummary, observe_invoices, probe_cures
-from mlc_dagster.stampli.occurrences import decide_waiting
-from mlc_dagster.stampli.posting import DataAccessLost, post_window
-from mlc_dagster.stampli.reading import FileReading, Rereading, read_files, reread_files
-from mlc_dagster.stampli.receiving import Receipt, files_of, receive_files
-from mlc_dagster.stampli.refusals import UnitsStopped
-from mlc_dagster.stampli.sending import PostingSummary
-from mlc_dagster.stampli.validation import ValidationSummary, validate_window
+from mlc_dagster.stampli.posting.absence import DataAccessLost
+from mlc_dagster.stampli.posting.confirmation import ConfirmationSummary, Confirming
+from mlc_dagster.stampli.posting.refusals import UnitsStopped
+from mlc_dagster.stampli.posting.sending import PostingSummary
+from mlc_dagster.stampli.posting.window_posting import post_window
+from mlc_dagster.stampli.validation.window_validation import ValidationSummary, validate_window
 from mlc_dagster.stampli.window import HeldWindow
 
 T = TypeVar("T")
@@ -207,18 +207,3 @@ def amounts(minor: Mapping[str, int]) -> dict[str, Decimal]:
 def file_states(rows: list[Row]) -> Counter[str]:
     """How many files are in which state."""
     return Counter(str(FileState(row["state"])) for row in rows)
-
-
-__all__ = [
-    "PostReport",
-    "Progress",
-    "ReceiveReport",
-    "ValidateReport",
-    "amounts",
-    "file_states",
-    "observe_step",
-    "post_step",
-    "receive_step",
-    "validate_step",
-    "with_client",
-]

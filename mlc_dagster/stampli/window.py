@@ -9,8 +9,7 @@ from typing import Any
 from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.ledger.window_hold import HeldGeneration, hold_generation
 from mlc_dagster.ledger.windows import GenerationKind
-from mlc_dagster.stampli.feed import FEED
-from mlc_dagster.stampli.inbound import WindowWork
+from mlc_dagster.stampli.inbound import FEED, WindowWork
 
 
 @dataclass

@@ -13,10 +13,10 @@ from mlc_dagster.ledger.database import Ledger
 from mlc_dagster.settings import Settings, SettingsError, StampliSettings
 from mlc_dagster.sftp.account import open_account
 from mlc_dagster.sftp.session import SftpSession
-from mlc_dagster.stampli.accounts import TemplateFault, template_of
 from mlc_dagster.stampli.crosswalks import load_crosswalks
 from mlc_dagster.stampli.inbound import Inbound
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.parsing.profile import load_profile
+from mlc_dagster.stampli.validation.accounts import TemplateFault, template_of
 from mlc_dagster.vault import SecretResolver
 
 

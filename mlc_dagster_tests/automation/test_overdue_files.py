@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import yaml
 
 from mlc_dagster.ledger.schema import file_sighting
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.parsing.profile import load_profile
 from mlc_dagster_tests.alerts.receiver import Receiver, receiving
 from mlc_dagster_tests.automation.dagster_flow import DagsterFlow
 from mlc_dagster_tests.cli.conftest import json_of, run_mlc

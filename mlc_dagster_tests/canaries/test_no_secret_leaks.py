@@ -16,8 +16,8 @@ from mlc_dagster.exports import steps as export_steps
 from mlc_dagster.fusion import backoff
 from mlc_dagster.ledger import audit_sealing
 from mlc_dagster.sftp import account
-from mlc_dagster.stampli import feed
 from mlc_dagster.stampli import steps as inbound_steps
+from mlc_dagster.stampli.intake import feed
 from mlc_dagster_tests.canaries.echoing import (
     Answering,
     Reply,

@@ -25,7 +25,7 @@ from mlc_dagster.ledger.feeds import FeedLost
 from mlc_dagster.ledger.versions import SequenceMoved
 from mlc_dagster.settings import SettingsError
 from mlc_dagster.sftp.errors import HostKeyRejected
-from mlc_dagster.stampli.feed import FirstContact
+from mlc_dagster.stampli.intake.feed import FirstContact
 from mlc_dagster_tests.cli.conftest import Polled, run_mlc
 
 

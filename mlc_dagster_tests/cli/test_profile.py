@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlc_dagster.stampli.profile import load_profile, shipped_profiles
+from mlc_dagster.stampli.parsing.profile import load_profile, shipped_profiles
 from mlc_dagster_tests.cli.conftest import json_of, run_mlc
 from mlc_dagster_tests.servers.configuration import SEGMENTS
 from mlc_dagster_tests.servers.rehearsal import COMPANIES

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mlc_dagster.doctor.findings import Cause, State
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.parsing.profile import load_profile
 from mlc_dagster_tests.doctor.conftest import Told, examined
 from mlc_dagster_tests.servers.configuration import keep_secret
 from mlc_dagster_tests.servers.partner_rehearsal import PartnerRehearsal, partner_rehearsal

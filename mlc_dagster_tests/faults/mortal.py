@@ -12,7 +12,7 @@ from pathlib import Path
 from mlc_dagster.ledger.database import open_ledger
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.settings_file import load_settings
-from mlc_dagster.stampli.feed import poll_folder
+from mlc_dagster.stampli.intake.feed import poll_folder
 from mlc_dagster.stampli.steps import post_step, receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster.stampli.wiring import connect_inbound

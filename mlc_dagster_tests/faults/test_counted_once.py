@@ -13,10 +13,10 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import invoice
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.ledger.writer import LedgerWriter
-from mlc_dagster.stampli.absence import Finding, Presence
-from mlc_dagster.stampli.claiming import Claiming
 from mlc_dagster.stampli.inbound import RequestCount, WindowWork
-from mlc_dagster.stampli.sending import PostingSummary
+from mlc_dagster.stampli.posting.absence import Finding, Presence
+from mlc_dagster.stampli.posting.claiming import Claiming
+from mlc_dagster.stampli.posting.sending import PostingSummary
 from mlc_dagster.stampli.steps import with_client
 from mlc_dagster_tests.ledger.population import WINDOW, add_invoice, state_of
 from mlc_dagster_tests.protocols.posting import clerk, drop, invoices, one

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mlc_dagster.sandbox.faults import Fault
-from mlc_dagster.stampli.absence import DataAccessLost
+from mlc_dagster.stampli.posting.absence import DataAccessLost
 from mlc_dagster.stampli.steps import observe_step
 from mlc_dagster_tests.faults.scenes import finish
 from mlc_dagster_tests.protocols.posting import (

@@ -13,7 +13,7 @@ from mlc_dagster.ledger.schema import audit_event
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.stampli import overriding
 from mlc_dagster.stampli.overriding import OverrideRefused
-from mlc_dagster.stampli.sending import PostingStopped
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster.stampli.steps import observe_step
 from mlc_dagster_tests.faults.people import OTHER_SUPPLIER, booked, clerk_changes, lost_answer, told
 from mlc_dagster_tests.faults.scenes import finish

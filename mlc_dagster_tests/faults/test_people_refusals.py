@@ -6,7 +6,7 @@ import pytest
 
 from mlc_dagster.assets.failures import as_failure
 from mlc_dagster.sandbox.faults import Fault
-from mlc_dagster.stampli.refusals import MOST_ALIKE, RefusedAlike, UnitsStopped
+from mlc_dagster.stampli.posting.refusals import MOST_ALIKE, RefusedAlike, UnitsStopped
 from mlc_dagster_tests.cli.conftest import run_mlc
 from mlc_dagster_tests.faults.scenes import finish
 from mlc_dagster_tests.faults.test_people_access import no_access, no_posting

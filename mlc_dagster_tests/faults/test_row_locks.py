@@ -16,7 +16,7 @@ from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.schema import invoice
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.windows import WindowBusy, take_window
-from mlc_dagster.stampli.earlier_attempts import is_unchanged
+from mlc_dagster.stampli.posting.sought import is_unchanged
 from mlc_dagster_tests.ledger.population import FEED, LEASE, WINDOW, add_invoice, add_window, invoice_row, state_of
 from mlc_dagster_tests.protocols.posting import until
 

@@ -4,6 +4,7 @@ from urllib.parse import unquote_plus
 
 import sqlalchemy as sa
 
+from mlc_dagster.fusion.pacing import LONGEST_PAUSE
 from mlc_dagster.ledger.schema import invoice
 from mlc_dagster.ledger.submissions import MOST_UNKNOWN
 from mlc_dagster.ledger.windows import GenerationKind
@@ -13,7 +14,7 @@ from mlc_dagster_tests.servers.rehearsal import Rehearsal
 from mlc_dagster_tests.servers.runner import RunProcess
 
 AMBIGUOUS_WAIT = 360.0
-LEASE = 7.0
+LEASE = 3.0 + LONGEST_PAUSE + 1
 """Seconds, of a request with the time limit of the rehearsal."""
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlc_dagster.stampli import posting
+from mlc_dagster.stampli.posting import window_posting as posting
 from mlc_dagster_tests.protocols.posting import assert_adds_up, assert_books, clerk, drop, many, numbers, one
 from mlc_dagster_tests.protocols.test_identity_fusion import UK
 from mlc_dagster_tests.servers.rehearsal import Rehearsal

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.stampli.parsed import FileRejected
-from mlc_dagster.stampli.parsing import InvoiceStream, parse_file
-from mlc_dagster.stampli.profile import Profile
-from mlc_dagster.stampli.unpacking import CompressionFault, kind_of, open_plain
+from mlc_dagster.stampli.parsing.parse import InvoiceStream, parse_file
+from mlc_dagster.stampli.parsing.parsed import FileRejected
+from mlc_dagster.stampli.parsing.profile import Profile
+from mlc_dagster.stampli.parsing.unpacking import CompressionFault, kind_of, open_plain
 from mlc_dagster_tests.fuzzing.effort import fuzzed
 from mlc_dagster_tests.stampli.builders import PROFILE, invoice_csv, invoice_rows
 

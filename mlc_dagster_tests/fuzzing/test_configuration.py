@@ -17,7 +17,7 @@ from mlc_dagster.exports.layouts.loading import load_layout
 from mlc_dagster.settings import SettingsError
 from mlc_dagster.settings_file import parse_settings
 from mlc_dagster.stampli.crosswalks import CrosswalkError, parse_crosswalk
-from mlc_dagster.stampli.profile import ProfileError, parse_profile
+from mlc_dagster.stampli.parsing.profile import ProfileError, parse_profile
 from mlc_dagster_tests.exports.test_calendar import TEXT as CALENDAR
 from mlc_dagster_tests.fuzzing.effort import fuzzed
 from mlc_dagster_tests.settings.configuration import MINIMAL

@@ -13,12 +13,12 @@ import defusedxml.ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
-from mlc_dagster.stampli.parsing import InvoiceStream
-from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.parsing.parse import InvoiceStream
+from mlc_dagster.stampli.parsing.parsed import FileRejected, ParsedInvoice, QuarantinedRow
+from mlc_dagster.stampli.parsing.profile import Profile
+from mlc_dagster.stampli.parsing.profile_files import NoEnd
+from mlc_dagster.stampli.parsing.sniffing import sniff
 from mlc_dagster.stampli.profile_check import examine, fits
-from mlc_dagster.stampli.profile_files import NoEnd
-from mlc_dagster.stampli.sniffing import sniff
 from mlc_dagster_tests.fuzzing.effort import fuzzed
 from mlc_dagster_tests.stampli.builders import PROFILE, file_name, invoice_csv, invoice_rows
 from mlc_dagster_tests.stampli.builders_shapes import (

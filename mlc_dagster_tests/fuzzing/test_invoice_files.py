@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_dagster.stampli.parsed import FileRejected, ParsedInvoice, QuarantinedRow
-from mlc_dagster.stampli.parsing import InvoiceStream
-from mlc_dagster.stampli.profile import Profile
+from mlc_dagster.stampli.parsing.parse import InvoiceStream
+from mlc_dagster.stampli.parsing.parsed import FileRejected, ParsedInvoice, QuarantinedRow
+from mlc_dagster.stampli.parsing.profile import Profile
 from mlc_dagster_tests.fuzzing.effort import fuzzed
 from mlc_dagster_tests.stampli.builders import COLUMNS, PROFILE, invoice_csv, invoice_rows
 

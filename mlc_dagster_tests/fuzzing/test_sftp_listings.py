@@ -12,8 +12,8 @@ from mlc_dagster.sftp.errors import UnsafeName
 from mlc_dagster.sftp.listing import Attributes, is_safe_name, join, remote_file, sort_entries, wire_path
 from mlc_dagster.sftp.readdir import DirectoryReader
 from mlc_dagster.sftp.translation import REMOTE_FAULTS
-from mlc_dagster.stampli.feed import MOST_REFUSED, candidates, refused_entries
-from mlc_dagster.stampli.profile_files import Marker
+from mlc_dagster.stampli.intake.feed import MOST_REFUSED, candidates, refused_entries
+from mlc_dagster.stampli.parsing.profile_files import Marker
 from mlc_dagster_tests.fuzzing.effort import fuzzed
 from mlc_dagster_tests.stampli.builders import PROFILE, file_name
 from mlc_dagster_tests.stampli.builders_shapes import SPLIT

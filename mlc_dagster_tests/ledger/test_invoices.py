@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from mlc_dagster.ledger import invoice_chunks, invoice_views, invoices, schema
 from mlc_dagster.ledger.database import Ledger, Row
 from mlc_dagster.ledger.states import InvoiceState, OccurrenceOutcome
-from mlc_dagster.stampli.occurrences import register
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.intake.occurrences import register
+from mlc_dagster.stampli.parsing.profile import load_profile
 from mlc_dagster_tests.ledger.population import (
     WINDOW,
     add_file,

@@ -14,7 +14,7 @@ from mlc_dagster.ledger.equation import Equation, equation
 from mlc_dagster.ledger.schema import audit_event, invoice, invoice_occurrence, source_file
 from mlc_dagster.ledger.windows import RunWanted
 from mlc_dagster.money import minor_units
-from mlc_dagster.stampli.feed import FEED
+from mlc_dagster.stampli.inbound import FEED
 from mlc_dagster.stampli.steps import PostReport, ReceiveReport, ValidateReport, post_step, receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster_tests.servers.faulty_sftp import FaultySftp

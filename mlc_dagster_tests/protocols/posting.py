@@ -15,7 +15,7 @@ from mlc_dagster.ledger.schema import invoice, submission
 from mlc_dagster.ledger.windows import RunWanted
 from mlc_dagster.money import minor_units
 from mlc_dagster.sandbox.books import BookedInvoice
-from mlc_dagster.stampli.feed import FEED
+from mlc_dagster.stampli.inbound import FEED
 from mlc_dagster.stampli.steps import PostReport
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 from mlc_dagster_tests.stampli.builders import file_name, invoice_csv, invoice_rows

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence
 from mlc_dagster.ledger.windows import RunWanted
-from mlc_dagster.stampli.receiving import receive_files
+from mlc_dagster.stampli.intake.receiving import receive_files
 from mlc_dagster_tests.protocols.intake import Rows, bill, drop, file_states, files, prove_books
 from mlc_dagster_tests.servers.rehearsal import Rehearsal
 

@@ -17,9 +17,10 @@ from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.files import list_sightings
 from mlc_dagster.ledger.schema import feed, source_file
 from mlc_dagster.sftp.errors import Unreachable
-from mlc_dagster.stampli.disposing import dispose_files
-from mlc_dagster.stampli.feed import FEED, FirstContact
-from mlc_dagster.stampli.profile import load_profile
+from mlc_dagster.stampli.inbound import FEED
+from mlc_dagster.stampli.intake.disposing import dispose_files
+from mlc_dagster.stampli.intake.feed import FirstContact
+from mlc_dagster.stampli.parsing.profile import load_profile
 from mlc_dagster_tests.protocols.intake import (
     bill,
     drop,

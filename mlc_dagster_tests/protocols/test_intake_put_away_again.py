@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.schema import ledger_setting
-from mlc_dagster.stampli import disposing
-from mlc_dagster.stampli.disposing import Retried, retry_disposal
 from mlc_dagster.stampli.inbound import Inbound
+from mlc_dagster.stampli.intake import disposing
+from mlc_dagster.stampli.intake.disposing import Retried, retry_disposal
 from mlc_dagster_tests.protocols.intake import bill, deliver, events, files, prove_books
 from mlc_dagster_tests.protocols.test_intake_deliveries import names_in, put_away
 from mlc_dagster_tests.servers.rehearsal import Rehearsal

@@ -15,9 +15,9 @@ from mlc_dagster.ledger import disposal
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.sftp.errors import Unreachable
-from mlc_dagster.stampli.disposing import dispose_files
-from mlc_dagster.stampli.feed import FEED
-from mlc_dagster.stampli.posting import PostingStopped
+from mlc_dagster.stampli.inbound import FEED
+from mlc_dagster.stampli.intake.disposing import dispose_files
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster_tests.protocols.intake import bill, drop, files, invoice_row, outcomes, prove_books
 from mlc_dagster_tests.protocols.test_intake_deliveries import mark, marked, names_in, put_away, send_delivery, split
 from mlc_dagster_tests.servers.rehearsal import Rehearsal

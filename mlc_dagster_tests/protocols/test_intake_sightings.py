@@ -9,7 +9,7 @@ import pytest
 
 from mlc_dagster.ledger.database import open_ledger
 from mlc_dagster.sandbox.seed import Seed
-from mlc_dagster.stampli.feed import BeforeGoLive, FirstContact, decide_first_contact
+from mlc_dagster.stampli.intake.feed import BeforeGoLive, FirstContact, decide_first_contact
 from mlc_dagster_tests.protocols.conftest import TODAY
 from mlc_dagster_tests.protocols.intake import (
     bill,

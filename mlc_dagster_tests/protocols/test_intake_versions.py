@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlc_dagster.fusion.errors import FusionError
-from mlc_dagster.stampli.posting import PostingStopped
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster_tests.protocols.intake import (
     bill,
     deliver,

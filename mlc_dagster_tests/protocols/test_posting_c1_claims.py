@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlc_dagster.ledger.windows import WindowBusy
-from mlc_dagster.stampli.sending import Sender
+from mlc_dagster.stampli.posting.sending import Sender
 from mlc_dagster_tests.protocols.posting import (
     assert_adds_up,
     assert_books,

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from mlc_dagster.ledger.schema import control_row
-from mlc_dagster.stampli.absence import DataAccessLost
+from mlc_dagster.stampli.posting.absence import DataAccessLost
 from mlc_dagster_tests.protocols.posting import (
     SUPPLIER,
     UNIT,

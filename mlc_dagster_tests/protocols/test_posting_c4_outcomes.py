@@ -7,7 +7,7 @@ import pytest
 
 from mlc_dagster.fusion.errors import RemoteDown
 from mlc_dagster.ledger.submissions import MOST_UNKNOWN
-from mlc_dagster.stampli.sending import PostingStopped
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster_tests.protocols.posting import (
     assert_adds_up,
     assert_books,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mlc_dagster.fusion.errors import AccessRefused, NotAuthorised
-from mlc_dagster.stampli.sending import PostingStopped
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster_tests.protocols.posting import (
     SUPPLIER,
     assert_adds_up,

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Row
 from mlc_dagster.ledger.schema import fusion_observation
-from mlc_dagster.stampli.absence import DataAccessLost
+from mlc_dagster.stampli.posting.absence import DataAccessLost
 from mlc_dagster.stampli.steps import observe_step
 from mlc_dagster_tests.protocols.intake import stepwise
 from mlc_dagster_tests.protocols.posting import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlc_dagster.ledger.database import open_ledger
-from mlc_dagster.stampli.absence import AbsenceProver, Presence, Sought
+from mlc_dagster.stampli.posting.absence import AbsenceProver, Presence, Sought
 from mlc_dagster_tests.faults.people import clerk_changes
 from mlc_dagster_tests.fusion.raw_server import Connection, RawServer, Received, collection
 from mlc_dagster_tests.protocols.posting import (

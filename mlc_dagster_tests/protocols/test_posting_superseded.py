@@ -10,8 +10,8 @@ from mlc_dagster.ledger import recovery
 from mlc_dagster.ledger.database import LedgerError
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.windows import pin_pod
-from mlc_dagster.stampli import posting
-from mlc_dagster.stampli.sending import PostingStopped
+from mlc_dagster.stampli.posting import window_posting as posting
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster.stampli.steps import receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster_tests.protocols.intake import bill, deliver, drop, invoice_row, outcomes, prove_books, verdict

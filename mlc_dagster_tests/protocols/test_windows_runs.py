@@ -6,9 +6,9 @@ from mlc_dagster.fusion.errors import FusionError
 from mlc_dagster.ledger.audit import seal, verify
 from mlc_dagster.ledger.database import LedgerError, open_ledger
 from mlc_dagster.ledger.windows import GenerationKind, WindowBusy
-from mlc_dagster.stampli.feed import FEED
-from mlc_dagster.stampli.posting import PostingStopped
-from mlc_dagster.stampli.receiving import files_of
+from mlc_dagster.stampli.inbound import FEED
+from mlc_dagster.stampli.intake.receiving import files_of
+from mlc_dagster.stampli.posting.sending import PostingStopped
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster_tests.protocols.intake import (
     align,

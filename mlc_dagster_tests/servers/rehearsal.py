@@ -22,8 +22,8 @@ from mlc_dagster.sandbox.server import FusionSandbox
 from mlc_dagster.sandbox.sftp import SandboxSftp
 from mlc_dagster.settings import Settings
 from mlc_dagster.settings_file import load_settings
-from mlc_dagster.stampli.feed import FirstContact, Poll, decide_first_contact, poll_folder
 from mlc_dagster.stampli.inbound import Inbound
+from mlc_dagster.stampli.intake.feed import FirstContact, Poll, decide_first_contact, poll_folder
 from mlc_dagster.stampli.steps import PostReport, ReceiveReport, ValidateReport, post_step, receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster.stampli.wiring import connect_inbound

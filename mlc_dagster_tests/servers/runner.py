@@ -25,7 +25,7 @@ from mlc_dagster.ledger.opening import ledger_url
 from mlc_dagster.ledger.process import process_name
 from mlc_dagster.ledger.windows import RunWanted
 from mlc_dagster.settings_file import load_settings
-from mlc_dagster.stampli import sending
+from mlc_dagster.stampli.posting import sending
 from mlc_dagster.stampli.steps import post_step, receive_step, validate_step
 from mlc_dagster.stampli.window import hold_window
 from mlc_dagster.stampli.wiring import connect_inbound

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from mlc_dagster.stampli.parsing import InvoiceStream, ParsedInvoice, QuarantinedRow, parse_file
-from mlc_dagster.stampli.profile import Profile, load_profile
+from mlc_dagster.stampli.parsing.parse import InvoiceStream, parse_file
+from mlc_dagster.stampli.parsing.parsed import ParsedInvoice, QuarantinedRow
+from mlc_dagster.stampli.parsing.profile import Profile, load_profile
 
 COLUMNS = (
     "company_id", "company_name", "invoice_id", "invoice_revision", "invoice_number", "invoice_type", "status",

@@ -8,9 +8,9 @@ from typing import Any
 
 from mlc_dagster.settings import ChartSettings, CompanySettings, CrosswalkSettings
 from mlc_dagster.stampli.crosswalks import Crosswalk, Crosswalks, Target, load_crosswalks
-from mlc_dagster.stampli.mapping import Mapping, map_invoice
 from mlc_dagster.stampli.model import Invoice, InvoiceLine
 from mlc_dagster.stampli.reasons import Problem
+from mlc_dagster.stampli.validation.mapping import Mapping, map_invoice
 
 TODAY = dt.date(2026, 11, 2)
 

@@ -12,9 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from mlc_dagster.stampli.parsing import ParsedInvoice, QuarantinedRow, parse_file
-from mlc_dagster.stampli.profile import Profile, load_profile
-from mlc_dagster.stampli.profile_rows import Typed, Xml
+from mlc_dagster.stampli.parsing.parse import parse_file
+from mlc_dagster.stampli.parsing.parsed import ParsedInvoice, QuarantinedRow
+from mlc_dagster.stampli.parsing.profile import Profile, load_profile
+from mlc_dagster.stampli.parsing.profile_rows import Typed, Xml
 
 SPLIT = load_profile("stampli_split_eu")
 TYPED = load_profile("stampli_typed_pipe")

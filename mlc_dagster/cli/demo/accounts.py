@@ -18,7 +18,7 @@ from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.equation import equation
 from mlc_dagster.ledger.schema import invoice, invoice_occurrence, quarantined_row
 from mlc_dagster.ledger.states import CREATED_STATES, InvoiceState
-from mlc_dagster.stampli.feed import FEED
+from mlc_dagster.stampli.inbound import FEED
 from mlc_dagster.stampli.reasons import reason
 from mlc_dagster.stampli.steps import amounts
 

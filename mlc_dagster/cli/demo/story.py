@@ -35,7 +35,7 @@ from mlc_dagster.ledger.approval import Decision
 from mlc_dagster.sandbox.exports import StampliExport
 from mlc_dagster.sandbox.samples import MISSING_SUPPLIER, MISSING_SUPPLIER_NAME, SampleFile
 from mlc_dagster.settings_file import load_settings
-from mlc_dagster.stampli.feed import decide_first_contact
+from mlc_dagster.stampli.intake.feed import decide_first_contact
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
