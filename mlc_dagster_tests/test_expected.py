@@ -41,6 +41,7 @@ CAUGHT_NEARBY = {
     "stampli.intake.feed.BeforeGoLive",
     "stampli.intake.feed.FirstContact",
     "stampli.intake.newer_versions.NotTaken",
+    "stampli.intake.putting_away.ManifestUnclear",
     "stampli.overriding.OverrideRefused",
     "stampli.parsing.cells.CellFault",
     "stampli.parsing.parsed.FileRejected",

@@ -50,6 +50,8 @@ def build_stampli_invoice_files(windows: dg.TimeWindowPartitionsDefinition, grou
         with held_window(context, inbound, followed_by=("validated_invoices", "posted_fusion_invoices")) as step:
             report = receive_step(step.inbound, step.held, inbound.wiring.progress.advance)
             result = _result(step, report)
+        for text in _lost(report):
+            context.log.warning("%s", text)
         context.log.info("%s: %d files, %d of them read now", step.title, len(report.files), len(report.readings))
         return result
 
@@ -66,10 +68,12 @@ def _result(step: WindowStep, report: "ReceiveReport") -> dg.MaterializeResult:
     for file in report.readings:
         minor.update(file.amounts_minor)
     states = file_states(report.files)
+    lost = _lost(report)
     differences = [f"{again.path}: {text}" for again in report.rereadings for text in again.differences]
     numbers = {
         "files": len(report.files),
-        "files_read": len(report.readings),
+        "files_read": len(report.readings) - len(lost),
+        "files_lost": len(lost),
         "files_waiting": sum(str(receipt.state) == "RELEASED" for receipt in report.receipts),
         "files_same_bytes": states["SAME_BYTES"],
         "files_rejected": states["REJECTED"],
@@ -81,6 +85,7 @@ def _result(step: WindowStep, report: "ReceiveReport") -> dg.MaterializeResult:
     lines = [f"{receipt.path}: {receipt.text}" for receipt in report.receipts if receipt.text != "received"][
         :_MOST_TOLD
     ]
+    lines = [*lost[:_MOST_TOLD], *lines]
     lines += [text for file in report.readings for text in file.quarantined][:20]
     if step.held.reconciling:
         read_again = sum(again.invoices for again in report.rereadings)
@@ -105,8 +110,13 @@ def _result(step: WindowStep, report: "ReceiveReport") -> dg.MaterializeResult:
     )
 
 
+def _lost(report: "ReceiveReport") -> list[str]:
+    """Files whose bytes the archive has lost since they were received, each with what a person does about it."""
+    return [file.released for file in report.readings if file.released is not None]
+
+
 def _outcome(step: WindowStep, report: "ReceiveReport", differences: list[str]) -> str:
-    if report.readings:
+    if len(report.readings) > len(_lost(report)):
         return "read"
     if differences:
         return "differs"

@@ -7,6 +7,7 @@ that is down for a moment is a skipped tick; one that shows another host key or 
 # ruff: noqa: PLC0415 - paramiko is imported by the tick that polls, not by the definitions.
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -23,6 +24,7 @@ from mlc_dagster.resources import InboundResource, SandboxDown, Wiring
 from mlc_dagster.settings import Settings
 
 if TYPE_CHECKING:
+    from mlc_dagster.stampli.inbound import Inbound
     from mlc_dagster.stampli.intake.feed import Poll
 
 TICK_BUDGET = 40.0
@@ -89,9 +91,7 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
         for text in (*looked.news, *looked.unsent):
             context.log.warning("%s", text)
         if left() >= LEAST_FOR_SFTP:
-            away = polling.put_away(connect=lambda: inbound.connect(sftp_deadline=left()))
-            for text in (*away.retried.told, *away.newly_stuck, *away.unsent):
-                context.log.warning("%s", text)
+            _put_away(context, polling, connect=lambda: inbound.connect(sftp_deadline=left()))
         poll = looked.poll
         there, not_there = ready(windows, poll.runs)
         for run in not_there:
@@ -108,6 +108,17 @@ def _poll_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.Senso
         )
 
     return stampli_poll_sensor
+
+
+def _put_away(context: dg.SensorEvaluationContext, polling: Polling, *, connect: "Callable[[], Inbound]") -> None:
+    try:
+        away = polling.put_away(connect=connect)
+    except Exception:
+        # Whatever it is: files have been assigned, and tidying up must not cost their runs.
+        context.log.exception("processed files could not be put away; the next poll tries again")
+        return
+    for text in (*away.retried.told, *away.newly_stuck, *away.unsent):
+        context.log.warning("%s", text)
 
 
 def _waiting(poll: "Poll") -> str:

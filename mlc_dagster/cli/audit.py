@@ -16,6 +16,7 @@ from mlc_dagster.cli.approval import ApprovedByOption, ByOption, ReasonOption, t
 from mlc_dagster.cli.context import ConfigOption, JsonOption, Workplace, open_workplace, operator
 from mlc_dagster.cli.errors import CommandError, Exit
 from mlc_dagster.cli.output import print_json
+from mlc_dagster.cli.recovering import tell_unknown_files
 
 if TYPE_CHECKING:
     from mlc_dagster.ledger.audit_verify import Verification
@@ -193,7 +194,8 @@ def after_restore(
 
     Shows the range and asks before it signs, which needs the signing key. Names each checkpoint outside that speaks of
     a lost link; what is left must hold. From then on `mlc audit verify` and the evidence pack tell the gap, and it is
-    no fault; any other gap still is.
+    no fault; any other gap still is. Exit code 1: files were received that the ledger does not know (`mlc files
+    recover`).
     """
     from mlc_dagster.ledger.approval import NotApproved
     from mlc_dagster.ledger.audit_restoring import NotConfirmed, document_restore
@@ -210,12 +212,17 @@ def after_restore(
         except NotConfirmed:
             raise typer.Abort from None
         except (CheckpointRefused, NotApproved, OSError) as error:
+            # A backup may be older than files and not older than a checkpoint.
+            tell_unknown_files(workplace, ledger)
             raise CommandError(str(error)) from None
+        unknown = tell_unknown_files(workplace, ledger)
     if as_json:
-        print_json(dataclasses.asdict(done))
-        return
-    typer.echo(f"Gap {done.gap.gap}: {done.gap.told}. {_proven(done.gap)}")
-    typer.echo(f"Signed by {done.gap.key_id}. The trail goes on behind link {done.gap.restored_seq}.")
+        print_json(dataclasses.asdict(done) | {"unknown_files": unknown})
+    else:
+        typer.echo(f"Gap {done.gap.gap}: {done.gap.told}. {_proven(done.gap)}")
+        typer.echo(f"Signed by {done.gap.key_id}. The trail goes on behind link {done.gap.restored_seq}.")
+    if unknown:
+        raise typer.Exit(Exit.ATTENTION)
 
 
 def _confirmed(gap: "Gap", restored_at: str, *, yes: bool) -> bool:

@@ -8,12 +8,14 @@ from mlc_dagster.cli.approval import ByOption, ReasonOption, one_person
 from mlc_dagster.cli.context import ConfigOption, JsonOption, Workplace, open_workplace, operator
 from mlc_dagster.cli.errors import CommandError
 from mlc_dagster.cli.output import add_rows, console, file_name, print_json, state_text, table, totals_text, when
+from mlc_dagster.cli.recovering import recover
 from mlc_dagster.ledger.database import Ledger, Row
 
 if TYPE_CHECKING:
     from mlc_dagster.ledger.approval import Decision
 
 app = typer.Typer(no_args_is_help=True, help="Files in Stampli's folder: seen, taken, read.")
+app.command("recover")(recover)
 
 
 @app.command("list")

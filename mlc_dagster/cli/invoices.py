@@ -90,19 +90,32 @@ def show(
 @app.command("release")
 def release(
     ctx: typer.Context,
-    invoice: InvoiceArgument,
     hold: Annotated[
         str, typer.Option("--hold", help="The hold to lift, as `mlc invoices list` shows it, such as DUP_NORMALISED.")
     ],
     by: ByOption,
     approved_by: ApprovedByOption,
     reason: ReasonOption,
+    invoice: Annotated[str | None, typer.Argument(help="ID, number or Stampli's id.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are parked for this hold now.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Lift a hold on a parked invoice. Takes two people; the next poll judges it again and passes over this hold."""
-    from mlc_dagster.ledger.releases import NotReleasable, release_hold
+    from mlc_dagster.ledger.releases import NotReleasable, release_all, release_hold
 
     approval = two_people(by, approved_by, reason)
+    if (invoice is None) != every:
+        raise CommandError("mlc invoices release: name one invoice, or say --all; nothing was changed")
+    if invoice is None:
+        with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
+            try:
+                count = release_all(transaction, hold, approval)
+            except NotReleasable as refused:
+                raise CommandError(f"{refused}; nothing was changed") from None
+        if not count:
+            raise CommandError(f"--all --hold {hold}: no invoice is parked for this and not released already")
+        typer.echo(f"{count} invoices released from {hold}: the next poll judges and posts them.")
+        return
     with open_workplace(ctx, config).ledger(actor=operator()) as ledger, ledger.transaction() as transaction:
         row = find_one(transaction, invoice)
         try:

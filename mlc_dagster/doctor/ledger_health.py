@@ -10,12 +10,15 @@ from sqlalchemy.exc import OperationalError
 
 from mlc_dagster.doctor.findings import Cause, NotNeeded, Steps, Told, Warned, Wrong
 from mlc_dagster.doctor.network import within
+from mlc_dagster.ledger.archive import LocalArchive
 from mlc_dagster.ledger.audit_rows import link_hash, walk
 from mlc_dagster.ledger.checkpoints import CheckpointFile
 from mlc_dagster.ledger.database import Ledger, create_engine
 from mlc_dagster.ledger.migrate import current, head
 from mlc_dagster.ledger.opening import ledger_url
+from mlc_dagster.ledger.received_journal import received_journal
 from mlc_dagster.ledger.schema import audit_chain, audit_event
+from mlc_dagster.ledger.stranded import REMEDY, find_unreferred, told
 from mlc_dagster.settings import Settings
 from mlc_dagster.vault import SecretResolver
 
@@ -25,7 +28,7 @@ MANY_UNSEALED = 10_000
 
 
 def examine_ledger(steps: Steps, settings: Settings, secrets: SecretResolver, timeout: float) -> None:
-    """Opens (within ``timeout`` seconds), version, writable, clock, audit trail."""
+    """Opens (within ``timeout`` seconds), version, writable, clock, audit trail, files it must know."""
     url = ledger_url(settings, secrets)
     place = sa.make_url(url)
     shown = place.render_as_string(hide_password=True)
@@ -40,6 +43,7 @@ def examine_ledger(steps: Steps, settings: Settings, secrets: SecretResolver, ti
         steps.step("writable", lambda: _writable(ledger), needs=[opens, "version"])
         steps.step("clock", lambda: _clock(ledger), needs=[opens])
         steps.step("audit trail", lambda: _trail(ledger, settings), needs=[opens, "version"])
+        steps.step("files received", lambda: _received(ledger, settings), needs=[opens, "version"])
 
 
 @contextmanager
@@ -157,3 +161,15 @@ def _trail(ledger: Ledger, settings: Settings) -> Told:
     if events - sealed > MANY_UNSEALED:
         return Warned(text, "runs seal at their end: do they end? `mlc audit seal` does it now")
     return f"{text}, {len(kept)} checkpoints; `mlc audit verify` walks all of it"
+
+
+def _received(ledger: Ledger, settings: Settings) -> Told:
+    archive = LocalArchive(settings.data_path / "archive")
+    with ledger.reading() as reading:
+        found = find_unreferred(reading, archive, received_journal(settings))
+    if texts := told(found):
+        raise Wrong("; ".join(texts), REMEDY)
+    if found.nameless:
+        # After a restore the outbound flow leaves some: it reads Fusion again.
+        return f"all are known; {len(found.nameless)} entries of the archive are of no row and nothing names them"
+    return "the ledger knows every file that the archive has"

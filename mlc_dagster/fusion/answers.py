@@ -79,7 +79,7 @@ def write_failure(answer: Answer, *, where: str, now: dt.datetime) -> FusionErro
 def refusal(answer: Answer, *, where: str) -> FusionError:
     """The error for a redirect or a 4xx that no rule above took."""
     if answer.status == 401:
-        return NotAuthorised(f"HTTP 401: {read_details(answer)[0].text}", where=where)
+        return NotAuthorised(f"HTTP 401: {read_details(answer)[0].text}", where=where, status=401)
     if 300 <= answer.status < 400:
         return Redirected(answer.status, answer.headers.get("location", ""), where=where)
     if answer.status in ACCESS_STATUSES:

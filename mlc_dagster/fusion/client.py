@@ -264,7 +264,7 @@ class FusionClient:
 
     def _with_remedy(self, error: Exception) -> Exception:
         if isinstance(error, NotAuthorised):
-            return NotAuthorised(error.reason, where=error.where, remedy=self._login.remedy)
+            return NotAuthorised(error.reason, where=error.where, remedy=self._login.remedy, status=error.status)
         return error
 
     async def _read_failure(self, answer: Answer, target: str, where: str) -> Exception:

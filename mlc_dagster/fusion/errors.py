@@ -62,8 +62,10 @@ class Refused(FusionError):
 class NotAuthorised(FusionError):
     """401 also with a fresh token, or the token endpoint refused the credentials. Nothing was done."""
 
-    def __init__(self, reason: str, *, where: str = "", remedy: str = "") -> None:
+    def __init__(self, reason: str, *, where: str = "", remedy: str = "", status: int | None = None) -> None:
         self.reason = reason
+        self.status = status
+        """Of the answer to the request; None where there was no request, for want of a token."""
         super().__init__(f"{reason}; {remedy or 'check how fusion: signs in'}", where=where)
 
 

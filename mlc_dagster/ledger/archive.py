@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,10 @@ class Archive(Protocol):
     def stat(self, sha256: str) -> Stored | None: ...
 
     def entries(self) -> Iterator[Stored]: ...
+
+    def unreferred(self, known: Collection[str], *, unused_since: dt.datetime) -> Iterator[Stored]:
+        """Entries whose hash is not among ``known``, without those that somebody stored or used after the moment."""
+        ...
 
     def erase(self, sha256: str, told: str, *, unused_since: dt.datetime) -> bool:
         """Remove the bytes for good; False, and they stay, when somebody stored or used them after ``unused_since``.
@@ -233,6 +237,18 @@ class LocalArchive:
     def entries(self) -> Iterator[Stored]:
         for place in sorted(self.root.glob("??/[0-9a-f]*")):
             yield Stored(place.parent.name + place.name, place.stat().st_size)
+
+    def unreferred(self, known: Collection[str], *, unused_since: dt.datetime) -> Iterator[Stored]:
+        # Names alone for those that are known: an archive of years has entries by the hundred thousand.
+        for folder in sorted(self.root.glob("??")):
+            with os.scandir(folder) as found:
+                names = sorted(entry.name for entry in found if not entry.name.startswith("."))
+            for name in names:
+                place = folder / name
+                if (sha256 := folder.name + name) not in known:
+                    with suppress(FileNotFoundError):  # Erased meanwhile.
+                        if place.stat().st_mtime < unused_since.timestamp():
+                            yield Stored(sha256, place.stat().st_size)
 
     def erase(self, sha256: str, told: str, *, unused_since: dt.datetime) -> bool:
         place = self._place(sha256)

@@ -74,6 +74,16 @@ def _undisposed(feed: str) -> tuple[sa.ColumnElement[bool], ...]:
     )  # fmt: skip
 
 
+def still_there(transaction: Transaction, keys: Collection[int]) -> set[int]:
+    """Which of these files are not put away."""
+    found: set[int] = set()
+    for start in range(0, len(keys), 500):
+        some = list(keys)[start : start + 500]
+        statement = sa.select(source_file.c.id).where(source_file.c.id.in_(some), source_file.c.disposed_at.is_(None))
+        found |= {int(row["id"]) for row in transaction.rows(statement)}
+    return found
+
+
 def disposed(transaction: Transaction, row: Row, how: str) -> None:
     """The file was archived or deleted on the server; ``how`` says which. What another run noted before stays."""
     ended = transaction.execute(
@@ -90,6 +100,13 @@ def later_versions(transaction: Transaction, row: Row) -> list[Row]:
     later = (source_file.c.feed == row["feed"], source_file.c.path == row["path"])
     statement = sa.select(source_file).where(*later, source_file.c.version > row["version"])
     return transaction.rows(statement.order_by(source_file.c.version))
+
+
+def versions_tagged(transaction: Transaction, feed: str, sha256: str, version: int) -> list[Row]:
+    """Files of this version whose hash begins so."""
+    tagged = (source_file.c.feed == feed, source_file.c.version == version)
+    statement = sa.select(source_file).where(*tagged, source_file.c.sha256.startswith(sha256, autoescape=True))
+    return transaction.rows(statement.order_by(source_file.c.id))
 
 
 def hash_again(transaction: Transaction, row: Row, sha256: str) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.schema import feed as feed_table
 from mlc_dagster.ledger.schema import file_sighting, source_file
+from mlc_dagster.ledger.schema_retention import erased_payload
 
 _YOUNG = 2
 """Seconds: SFTP times are whole seconds, so a file may change once more within the second of its last sighting."""
@@ -111,9 +112,20 @@ def baseline(transaction: Transaction, feed: str, files: Iterable[Seen]) -> int:
 
 
 def known_files(transaction: Transaction, feed: str) -> set[tuple[str, int | None, int | None]]:
-    """(path, size, mtime) of all files that were accepted; those to be hashed again are left out."""
+    """(path, size, mtime) of all files that were accepted; those to be hashed again are left out, and those put away.
+
+    Whatever stands where one was put away came after it, however alike it looks. One whose bytes were erased stays
+    known: it may have been left where it was, and is nobody's to be stored again.
+    """
+    # By its name in the table: the kinds of content are declared above this module.
+    erased = sa.exists().where(
+        erased_payload.c.kind == "source_files", erased_payload.c.item == sa.cast(source_file.c.id, sa.Text)
+    )
     statement = sa.select(source_file.c.path, source_file.c.size, source_file.c.mtime).where(
-        source_file.c.feed == feed, source_file.c.state.in_(_ACCEPTED), ~source_file.c.young
+        source_file.c.feed == feed,
+        source_file.c.state.in_(_ACCEPTED),
+        ~source_file.c.young,
+        sa.or_(source_file.c.disposed_at.is_(None), erased),
     )
     return {(path, size, mtime) for path, size, mtime in transaction.connection.execute(statement)}
 
@@ -293,6 +305,8 @@ def received(
     )  # fmt: skip
     if hashed_before is not None:
         transaction.execute(sa.delete(source_file).where(source_file.c.id == row["id"]))
+        # The same file is there (again): known from now on, and to be put away (again).
+        transaction.execute(sa.update(source_file).where(source_file.c.id == hashed_before).values(disposed_at=None))
         transaction.audit("file.hashed_again", f"file:{row['feed']}:{row['path']}", file=hashed_before, sha256=sha256)
         return FileState.SAME_BYTES, int(hashed_before)
     transaction.execute(

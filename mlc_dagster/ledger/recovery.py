@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from mlc_dagster.ledger.approval import Approval
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
-from mlc_dagster.ledger.schema import fusion_observation, invoice, submission
+from mlc_dagster.ledger.schema import audit_event, fusion_observation, invoice, submission
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import OPEN_PHASES, Phase, mark_unknown
 
@@ -28,6 +28,7 @@ _WAITS = (
         invoice.c.fusion_number,
         invoice.c.number_key,
         invoice.c.mapping,
+        invoice.c.released_reasons,
     )
     .join(invoice, invoice.c.id == submission.c.invoice_pk)
     .where(
@@ -128,6 +129,15 @@ def postpone(transaction: Transaction, submission_id: int, wait: dt.timedelta) -
     )
 
 
+def note_unread(transaction: Transaction, submission_id: int, invoice_ids: Sequence[int]) -> int:
+    """Fusion lists what may be an attempt's and does not show it whole; how many times by now, over all runs."""
+    subject = f"invoice:{get_submission(transaction, submission_id)['invoice_pk']}"
+    noted = sa.select(sa.func.count()).select_from(audit_event)
+    before = transaction.value(noted.where(audit_event.c.subject == subject, audit_event.c.kind == "submission.unread"))
+    transaction.audit("submission.unread", subject, submission=submission_id, invoice_ids=list(invoice_ids))
+    return int(before) + 1
+
+
 def get_submission(transaction: Transaction, submission_id: int) -> Row:
     """An attempt by its key."""
     row = transaction.row(sa.select(submission).where(submission.c.id == submission_id))
@@ -150,6 +160,18 @@ def attempts_of(transaction: Transaction, invoice_keys: Sequence[int]) -> list[R
     return transaction.rows(
         sa.select(submission).where(submission.c.invoice_pk.in_(list(invoice_keys))).order_by(submission.c.id)
     )
+
+
+def only_released_before(transaction: Transaction, submission_id: int) -> bool:
+    """True when every attempt at the invoice before this one, if there was any, was given up without being stored."""
+    this = submission.alias("this")
+    found = transaction.value(
+        sa.select(submission.c.id)
+        .join(this, sa.and_(this.c.invoice_pk == submission.c.invoice_pk, this.c.attempt > submission.c.attempt))
+        .where(this.c.id == submission_id, submission.c.phase != str(Phase.RELEASED))
+        .limit(1)
+    )
+    return found is None
 
 
 def unresolved(transaction: Transaction, invoice_pk: int) -> bool:
@@ -255,18 +277,22 @@ def refused_unseen(transaction: Transaction, pod: str) -> list[Row]:
 
 
 def refused_since_creation(transaction: Transaction, pod: str, business_unit: str, *, at_most: int) -> list[Row]:
-    """Attempts of a business unit whose content Fusion refused since it last created one; ``body`` and ``answer``.
+    """Attempts of a business unit whose content Fusion refused since it last created one.
 
-    In the order in which they ended; the latest ``at_most``.
+    ``body``, ``answer``, ``ended_at``, and the invoice's ``reason`` now. In the order in which they ended; the latest
+    ``at_most``.
     """
     of_unit = sa.and_(submission.c.pod == pod, invoice.c.business_unit == business_unit)
+    # Where nothing of the business unit is visible: refused, and not proven to be absent. What waited for its time was
+    # looked for in vain, and its answer is ours.
+    unseen = sa.and_(submission.c.phase == str(Phase.UNKNOWN), submission.c.not_before.is_(None))
     rows = transaction.rows(
-        sa.select(submission.c.id, submission.c.body, submission.c.answer, submission.c.ended_at)
+        sa.select(submission.c.id, submission.c.body, submission.c.answer, submission.c.ended_at, invoice.c.reason)
         .join(invoice, invoice.c.id == submission.c.invoice_pk)
         .where(
             of_unit,
-            # As UNKNOWN where nothing of the business unit is visible: refused, and not proven to be absent.
             submission.c.phase.in_([str(Phase.REJECTED), str(Phase.UNKNOWN)]),
+            sa.or_(submission.c.phase == str(Phase.REJECTED), unseen),
             submission.c.ended_at.is_not(None),
             submission.c.answer.is_not(None),
             submission.c.http_status.between(400, 499),

@@ -17,8 +17,17 @@ from mlc_dagster.ledger.states import InvoiceState
 
 AFTER_ABANDON = "REVISION_AFTER_ABANDON"
 POSTED_BEFORE_RESTORE = "POSTED_BEFORE_RESTORE"
+DUP_UNREADABLE = "DUP_UNREADABLE"
 RELEASABLE = frozenset(
-    {"DUP_NORMALISED", "DUP_OTHER_BU", "BEFORE_GO_LIVE", "FUSION_REJECTED", POSTED_BEFORE_RESTORE, AFTER_ABANDON}
+    {
+        "DUP_NORMALISED",
+        "DUP_OTHER_BU",
+        DUP_UNREADABLE,
+        "BEFORE_GO_LIVE",
+        "FUSION_REJECTED",
+        POSTED_BEFORE_RESTORE,
+        AFTER_ABANDON,
+    }
 )
 """Holds that a person may overrule. An exact duplicate is none: Fusion's number has one owner."""
 
@@ -76,6 +85,21 @@ def release_hold(transaction: Transaction, invoice_pk: int, reason: str, approva
         problems=row["problems"],
         **({} if compared is None else {"told_invoice_id": compared}),
     )
+
+
+def release_all(transaction: Transaction, reason: str, approval: Approval) -> int:
+    """``release_hold`` for every invoice that is parked for exactly this hold and not released already; how many.
+
+    Raises:
+        NotReleasable: nobody may overrule it.
+    """
+    held = sa.select(invoice.c.id).where(
+        invoice.c.state == str(InvoiceState.PARKED), invoice.c.reason == reason, invoice.c.cured_at.is_(None)
+    )
+    rows = transaction.rows(held.order_by(invoice.c.id).with_for_update())
+    for row in rows:
+        release_hold(transaction, row["id"], reason, approval)
+    return len(rows)
 
 
 def held_after_abandon(transaction: Transaction, rows: Sequence[Row]) -> set[int]:

@@ -215,7 +215,7 @@ class FileTooLarge(SftpError):
         self.max_bytes = max_bytes
         super().__init__(
             f"{path!r} has {'more' if size is None else f'{size} bytes, more'} than max_file_bytes ({max_bytes});"
-            " raise the limit or ask for smaller files"
+            " raise the limit and have it sent again, or ask for smaller files"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from mlc_dagster.fusion.client import Exchange, FusionClient
 from mlc_dagster.ledger.archive import Archive
 from mlc_dagster.ledger.database import Ledger
+from mlc_dagster.ledger.received_journal import ReceivedJournal, received_journal
 from mlc_dagster.settings import Settings, StampliSettings
 from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.crosswalks import Crosswalks
@@ -50,6 +51,11 @@ class Inbound:
     def scratch(self) -> Path:
         """Folder for files in transit, on the archive's disk."""
         return self.settings.data_path / "scratch"
+
+    @property
+    def received_journal(self) -> ReceivedJournal:
+        """Where each file is noted that is put into the archive."""
+        return received_journal(self.settings)
 
     @property
     def versions(self) -> dict[str, str]:

@@ -94,6 +94,7 @@ def receive_step(inbound: Inbound, held: HeldWindow, progress: Progress = _silen
         inbound.stampli,
         inbound.profile,
         rows,
+        journal=inbound.received_journal,
         scratch=inbound.scratch,
         progress=lambda count: progress("files", count),
     )

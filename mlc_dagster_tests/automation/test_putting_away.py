@@ -90,3 +90,15 @@ def test_a_call_ends_with_1_once_a_day(stuck: DagsterFlow) -> None:
     late = stuck.poll(wait=False)
     assert (late.exit_code, len(late.overdue)) == (1, 1)
     assert stuck.poll(wait=False).exit_code == 0
+
+
+def test_what_fails_while_files_are_put_away_costs_no_run(flow: DagsterFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files were assigned by the same tick; what they ask for must reach Dagster whatever becomes of tidying up."""
+    flow.remote.change_config({"stampli": {"after_read": "delete"}})
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("of no kind that anybody thought of")
+
+    monkeypatch.setattr("mlc_dagster.stampli.intake.disposing.retry_disposal", fails)
+    flow.drop(1)
+    assert sum(len(flow.tick().run_requests) for _ in range(3)) > 0

@@ -20,6 +20,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "exports rebase": ("acme",),
     "exports resend": ("1", "--again"),
     "exports restart": ("acme",),
+    "files recover": ("--all",),
     "invoices abandon": ("1",),
     "invoices mark-posted": ("1", "--fusion-id", "4711"),
     "invoices release": ("1", "--hold", "DUP_NORMALISED"),

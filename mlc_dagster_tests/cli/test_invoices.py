@@ -108,6 +108,40 @@ def test_a_released_invoice_is_posted_by_the_next_poll(private: Path, polled: Po
     assert [booked["number"] for booked in polled.sandbox.books()["invoices_stored"]].count(held["number"]) == 1
 
 
+def test_release_of_all_that_are_held_for_the_same(private: Path) -> None:
+    """After a restore people compare many at once; each release is on record, and nothing else is released."""
+    held = [each["id"] for each in listed(private, "--state", "PARKED") if each["reason"] == "DUP_NORMALISED"]
+    others = [each["id"] for each in listed(private, "--state", "PARKED") if each["reason"] != "DUP_NORMALISED"]
+    result = run_mlc("--config", private, "invoices", "release", "--all", *RELEASE)
+    assert (result.exit_code, f"{len(held)} invoices released" in result.stdout) == (0, True)
+    for each in held:
+        page = shown(private, str(each))
+        assert page["released_reasons"] == ["DUP_NORMALISED"]
+        assert (page["events"][-1]["kind"], page["events"][-1]["detail"]["approved_by"]) == (
+            "invoice.released",
+            "Grace",
+        )
+    assert others
+    assert all(shown(private, str(each))["released_reasons"] is None for each in others)
+    assert run_mlc("--config", private, "invoices", "release", "--all", *RELEASE).exit_code == 2
+
+
+@pytest.mark.parametrize("hold", ["AMOUNT_MISMATCH", "POSTED_BEFORE_RESTORE"], ids=["no hold", "nothing held"])
+def test_release_of_all_changes_nothing_else(private: Path, hold: str) -> None:
+    """What no person may overrule is not overruled by the dozen either."""
+    result = run_mlc("--config", private, "invoices", "release", "--all", "--hold", hold, *BOTH)
+    assert result.exit_code == 2
+    assert all(shown(private, str(each["id"]))["released_reasons"] is None for each in listed(private))
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "--all"]], ids=["nothing", "both"])
+def test_release_wants_one_invoice_or_all(private: Path, arguments: list[str]) -> None:
+    """A forgotten number is not every number."""
+    result = run_mlc("--config", private, "invoices", "release", *arguments, *RELEASE)
+    assert result.exit_code == 2
+    assert "nothing was changed" in result.stderr
+
+
 @pytest.mark.parametrize("other", ["Ada", " ada@corp "])
 def test_release_takes_two_different_people(private: Path, other: str) -> None:
     """One person with two spellings is one person; the invoice stays held."""

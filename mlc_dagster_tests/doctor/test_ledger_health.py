@@ -1,7 +1,9 @@
 """The ledger as it is found: told, and left exactly so."""
 
 import datetime as dt
+import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,11 @@ import sqlalchemy as sa
 from mlc_dagster.doctor.diagnosis import diagnosed
 from mlc_dagster.doctor.findings import Cause, Finding, State, Steps, Warned, Wrong
 from mlc_dagster.doctor.ledger_health import compared, examine_ledger
+from mlc_dagster.ledger.archive import LocalArchive, file_sha256
 from mlc_dagster.ledger.audit_sealing import seal_and_checkpoint
 from mlc_dagster.ledger.database import open_ledger
+from mlc_dagster.ledger.files import Seen
+from mlc_dagster.ledger.received_journal import Noted, received_journal
 from mlc_dagster.settings import Settings
 from mlc_dagster.vault import SecretResolver
 from mlc_dagster_tests.doctor.conftest import Told
@@ -68,6 +73,38 @@ def test_a_good_ledger_is_ok_in_every_step_and_unchanged(tmp_path: Path) -> None
     assert set(told.states().values()) == {State.OK}
     assert "head is link 3" in told.of("audit trail").text
     assert path.read_bytes() == before
+
+
+def received_once(settings: Settings, *, noted: bool) -> None:
+    """Bytes that came in two hours ago and that the ledger knows nothing of, as after a restore."""
+    source = settings.root / "in.csv"
+    source.write_bytes(b"invoice")
+    archive = LocalArchive(settings.data_path / "archive")
+    sha256 = file_sha256(source)
+    archive.put(source, sha256)
+    then = time.time() - 7_200
+    os.utime(archive.path(sha256), (then, then))
+    if noted:
+        received_journal(settings).note(Noted(sha256, Seen("/outbound/in.csv", 7, 1), NOW))
+
+
+def test_files_that_a_restored_ledger_does_not_know_are_wrong(tmp_path: Path) -> None:
+    """Their invoices are in no book, and nothing else would ever say so."""
+    settings, _ = sealed(tmp_path)
+    received_once(settings, noted=True)
+    found = told_of(settings).of("files received")
+    assert found.state is State.WRONG
+    assert "/outbound/in.csv (received 2026-11-21 12:00 UTC, " in found.text
+    assert "mlc files recover --all" in found.fix
+
+
+def test_entries_that_nothing_names_are_told_and_not_wrong(tmp_path: Path) -> None:
+    """After a restore the outbound flow leaves some behind, and reads Fusion again."""
+    settings, _ = sealed(tmp_path)
+    received_once(settings, noted=False)
+    found = told_of(settings).of("files received")
+    assert found.state is State.OK
+    assert "1 entries of the archive are of no row" in found.text
 
 
 def test_a_ledger_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:

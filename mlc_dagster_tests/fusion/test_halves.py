@@ -65,7 +65,14 @@ def test_characters_are_shown_by_their_escapes(content: bytes, text: str) -> Non
         ("INV-1\\ud800", "INV-1", True),
         ("INV\\ud800-1", "INV\U0001f600-1", True),
         ("INV-1\\ud800", "INV-2", False),
-        ("\\u0000", "whatever\n", True),
+        ("INV-1\\ud800", "INV-1\U0001f600", True),
+        # Any number at all would be held for an invoice whose own is a single half: one character is one at most.
+        ("\\u0000", "whatever\n", False),
+        ("\\u0000", "\n", True),
+        ("\\ud800\\udc00", "ab", True),
+        ("\\ud800\\udc00", "abc", False),
+        ("\\ud800a\\ud800a\\ud800b", "aaab", True),
+        ("\\ud800a\\ud800a\\ud800b", "aaaaaab", False),
         ("INV.1\\udc00", "INV-1", False),
         ("INV-1\\u00e4", "INV-1", False),
     ],
@@ -73,3 +80,11 @@ def test_characters_are_shown_by_their_escapes(content: bytes, text: str) -> Non
 def test_a_text_with_what_cannot_be_read_may_be_any_that_fits(text: str, sought: str, may: bool) -> None:
     """Too wide goes to a person; too narrow would be taken for absence."""
     assert may_be(text, sought) is may
+
+
+def test_a_text_of_nothing_but_what_cannot_be_read_is_compared_at_once() -> None:
+    """A clerk's number stopped every run of its business unit: each half doubled the time, and twelve took hours."""
+    sought = "RECHNUNG #2026-11-" + "1" * 30
+    assert not may_be("\\ud800" * 400 + "x", sought)
+    assert may_be("\\ud8001" * 60, "1" * 60)
+    assert not may_be("\\ud8001" * 60 + "x", "1" * 60)

@@ -90,10 +90,10 @@ async def test_an_answer_up_to_the_limit_is_read() -> None:
 @pytest.mark.parametrize(
     ("body", "encoding", "words"),
     [
-        (gzip.compress(b"[]" * 999)[:-9], "gzip", "cut off"),
-        (gzip.compress(b"[]") + gzip.compress(b"[]"), "gzip", "goes on after"),
+        (gzip.compress(b"[]" * 999, mtime=0)[:-9], "gzip", "cut off"),
+        (gzip.compress(b"[]", mtime=0) + gzip.compress(b"[]", mtime=0), "gzip", "goes on after"),
         (b"[]", "gzip", "damaged"),
-        (gzip.compress(gzip.compress(b"[]")), "gzip, gzip", "not asked for"),
+        (gzip.compress(gzip.compress(b"[]", mtime=0), mtime=0), "gzip, gzip", "not asked for"),
         (b"[]", "br", "not asked for"),
     ],
     ids=["cut", "two-members", "not-gzip", "twice", "brotli"],

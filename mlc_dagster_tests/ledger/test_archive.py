@@ -1,7 +1,9 @@
 """The archive: bytes kept by their hash, whole or not at all."""
 
+import datetime as dt
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,22 @@ def test_a_hashing_file_knows_what_was_written(tmp_path: Path) -> None:
         target.write(memoryview(BYTES)[5:])
     assert (target.sha256, target.size) == (SHA, len(BYTES))
     assert file_sha256(tmp_path / "made") == SHA
+
+
+def test_entries_that_are_not_known_are_found_and_young_ones_left(archive: LocalArchive, tmp_path: Path) -> None:
+    """What was stored or used lately may be on its way into the ledger; notes of erased entries are none."""
+    hashes: list[str] = []
+    for number in range(4):
+        content = f"{number}".encode()
+        path = tmp_path / f"{number}"
+        path.write_bytes(content)
+        hashes.append(hashlib.sha256(content).hexdigest())
+        archive.put(path, hashes[-1])
+    known, old, young, erased = hashes
+    now = dt.datetime.now(dt.UTC)
+    assert archive.erase(erased, "erased", unused_since=now + dt.timedelta(days=1))
+    for sha256 in (known, old):
+        os.utime(archive.path(sha256), (0, 0))
+    assert list(archive.unreferred({known}, unused_since=now - dt.timedelta(minutes=1))) == [Stored(old, 1)]
+    later = archive.unreferred({known}, unused_since=now + dt.timedelta(minutes=1))
+    assert {stored.sha256 for stored in later} == {old, young}

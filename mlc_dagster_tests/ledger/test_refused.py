@@ -11,7 +11,7 @@ from mlc_dagster.ledger.releases import judge_all_again
 from mlc_dagster.ledger.schema import invoice
 from mlc_dagster.ledger.states import InvoiceState
 from mlc_dagster.ledger.submissions import Intent, Phase
-from mlc_dagster_tests.ledger.attempts import end
+from mlc_dagster_tests.ledger.attempts import again, end
 from mlc_dagster_tests.ledger.population import POD, HandClock, add_invoice, events, invoice_row, sent_invoice
 
 HERE = "US1"
@@ -68,6 +68,28 @@ def test_a_time_out_and_a_released_attempt_are_no_refusals(ledger: Ledger) -> No
     end(ledger, "release", sent(ledger), http_status=400)
     end(ledger, "mark_refused", sent(ledger))
     assert refused(ledger) == []
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_what_was_looked_for_in_vain_is_no_refusal(ledger: Ledger, status: int) -> None:
+    """Nobody knows what became of it: the answer on record is ours, and says the same of each of them."""
+    intent = sent(ledger)
+    end(ledger, "mark_unknown", intent, http_status=status)
+    end(ledger, "park_submission", intent, phase=Phase.UNKNOWN, http_status=status, reason="SUBMIT_UNKNOWN")
+    assert refused(ledger) == []
+
+
+def test_an_attempt_goes_back_when_none_before_it_can_be_stored(ledger: Ledger) -> None:
+    """One that was refused for now, or looked for in vain, may be overtaken by what takes its place."""
+    found: list[bool] = []
+    for ended_as in (Phase.RELEASED, Phase.REFUSED, Phase.ABSENT):
+        first = sent(ledger)
+        end(ledger, "mark_refused", first)
+        second = again(ledger, first, ended_as)
+        assert second is not None
+        with ledger.reading() as reading:
+            found += [recovery.only_released_before(reading, intent.submission_id) for intent in (first, second)]
+    assert found == [True, True, True, False, True, False]
 
 
 def test_all_that_are_parked_for_the_same_are_judged_again(ledger: Ledger) -> None:

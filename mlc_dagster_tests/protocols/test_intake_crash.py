@@ -70,7 +70,7 @@ def test_a3_a_file_that_the_archive_lost_is_fetched_again_and_holds_up_no_other(
     inbound = flow.inbound
     receive_files(
         inbound.ledger, inbound.open_session, inbound.archive, inbound.stampli, inbound.profile, files(flow),
-        scratch=inbound.scratch, progress=lambda count: None,
+        journal=inbound.received_journal, scratch=inbound.scratch, progress=lambda count: None,
     )  # fmt: skip
     lost, damaged, _ = (flow.inbound.archive.path(str(row["sha256"])) for row in files(flow))
     lost.unlink()

@@ -63,11 +63,14 @@ def test_ours_with_odd_text_is_recognised_after_a_lost_answer(flow: Rehearsal) -
     [
         ({"InvoiceNumber": "INV-1\ud800"}, Presence.PRESENT),
         ({"InvoiceNumber": "inv\udfff1"}, Presence.PRESENT),
-        ({"SupplierNumber": "3\ud8002"}, Presence.PRESENT),
-        ({"BusinessUnit": "US1\ud800"}, Presence.PRESENT),
+        ({"SupplierNumber": "30\ud80012"}, Presence.PRESENT),
+        ({"BusinessUnit": "US1\ud800Business Unit"}, Presence.PRESENT),
         ({"BusinessUnit": "\ud800 France"}, Presence.OTHER_BUSINESS_UNIT),
         ({"InvoiceNumber": "INV-2\ud800"}, Presence.ABSENT),
         ({"SupplierNumber": "4\ud800"}, Presence.ABSENT),
+        # One character that cannot be read is not all of them: such a number would stop every invoice.
+        ({"InvoiceNumber": "\ud800"}, Presence.ABSENT),
+        ({"InvoiceNumber": "\ud800\ud800\ud800\ud800\ud800"}, Presence.PRESENT),
     ],
 )
 def test_a_row_that_cannot_be_told_from_the_one_sought_is_no_absence(

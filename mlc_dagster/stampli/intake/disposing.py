@@ -8,7 +8,7 @@ the next attempt goes on from the names that it finds.
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -23,8 +23,9 @@ from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.inbound import FEED, Inbound
 from mlc_dagster.stampli.intake.hidden_names import split_path
 from mlc_dagster.stampli.intake.manifest_claims import Claims, claims_in
+from mlc_dagster.stampli.intake.names_back import give_names_back
 from mlc_dagster.stampli.intake.newer_versions import NotTaken, give_back
-from mlc_dagster.stampli.intake.putting_away import HiddenDelivery, OtherBytes, PuttingAway
+from mlc_dagster.stampli.intake.putting_away import HiddenDelivery, ManifestUnclear, OtherBytes, PuttingAway
 from mlc_dagster.stampli.parsing.profile_files import Manifest
 
 _EARLIER = 200
@@ -65,6 +66,13 @@ def _in_turn(inbound: Inbound, rows: Sequence[Row]) -> list[str] | None:
     todo = [row for row in rows if row["state"] in DONE_STATES and row["sha256"] and row["disposed_at"] is None]
     if inbound.stampli.after_read == "leave" or not todo:
         return []
+    return _alone(inbound, {int(row["id"]) for row in todo}, lambda attempt, session: attempt.go(session, todo))
+
+
+def _alone(
+    inbound: Inbound, keys: Collection[int], work: Callable[["_Attempt", SftpSession], None]
+) -> list[str] | None:
+    """What ``work`` told of the files with these keys; None where another process is at it."""
     owner = f"{process_name(os.getpid())}|{uuid4().hex}"
     # A session ends by its own deadline, so nobody moves a file after the lease.
     lease = dt.timedelta(seconds=inbound.stampli.sftp.poll_deadline) + _MARGIN
@@ -75,9 +83,9 @@ def _in_turn(inbound: Inbound, rows: Sequence[Row]) -> list[str] | None:
     attempt = _Attempt(inbound, until)
     try:
         with inbound.open_session() as session:
-            attempt.go(session, todo)
-    except SftpError as error:
-        attempt.failed |= {int(row["id"]): str(error) for row in todo if row["id"] not in attempt.ended}
+            work(attempt, session)
+    except (SftpError, OSError) as error:
+        attempt.failed |= {key: str(error) for key in keys if key not in attempt.ended}
         raise
     finally:
         tried = {*attempt.ended, *attempt.failed}
@@ -136,35 +144,56 @@ def retry_disposal(
             failure is due again after a quarter of an hour.
         connect: the wiring for the server, made when something is due; ``inbound`` when not given.
     """
-    if inbound.stampli.after_read == "leave":
-        return Retried()
+    leave = inbound.stampli.after_read == "leave"
     with inbound.ledger.reading() as reading:
         state = disposal.disposal_state(reading, FEED)
-        rows = _due(reading, state, began)
+        due = _is_due(reading, state, began)
+        rows = [] if leave else _due_files(reading, state, due=due)
+    # Where files are left, what broke off before that has to be undone, and nothing else.
+    broke_off = leave and due and bool(state.failing or state.owner)
     told: list[str] = []
-    if rows:
+    if rows or broke_off:
         try:
-            told = dispose_files(inbound if connect is None else connect(), rows)
-        except SftpError as error:
+            wired = inbound if connect is None else connect()
+            told = (_undo(wired, set(state.failing)) if leave else dispose_files(wired, rows)) or []
+        except (SftpError, OSError) as error:
+            # Our own disk, too: the poll that tidies up must still ask for its runs.
             told = [f"{_CAUSE}: {error}"]
         with inbound.ledger.reading() as reading:
             state = disposal.disposal_state(reading, FEED)
     late = inbound.ledger.now() - TELL_AFTER
+    old = {key: each for key, each in state.failing.items() if each.since <= late}
+    with inbound.ledger.reading() as reading:
+        # A process that was killed after it put one away could not say so here.
+        left = disposal.still_there(reading, old)
     stuck = tuple(
         f"since {each.since:%Y-%m-%d %H:%M} UTC: {each.text}"
-        for each in sorted(state.failing.values(), key=lambda each: each.since)
-        if each.since <= late
+        for key, each in sorted(old.items(), key=lambda item: item[1].since)
+        if key in left
     )
     return Retried(tuple(told), stuck, newly_stuck=bool(stuck) and _is_new(inbound))
 
 
-def _due(reading: Transaction, state: DisposalState, began: dt.datetime | None) -> list[Row]:
+def _undo(inbound: Inbound, keys: Collection[int]) -> list[str] | None:
+    """Files that were hidden before ``leave`` was written into mlc.yaml: nobody else knows them by these names."""
+
+    def work(attempt: _Attempt, session: SftpSession) -> None:
+        attempt.told, attempt.failed = give_names_back(inbound, session)
+        attempt.ended = {0, *keys} - set(attempt.failed)
+
+    # Of a process that was killed nobody knows at which files it was; that it is to be undone is kept until it is done.
+    return _alone(inbound, keys or {0}, work)
+
+
+def _is_due(reading: Transaction, state: DisposalState, began: dt.datetime | None) -> bool:
     if state.failed_at is None:
-        due = True
-    elif began is not None:
-        due = state.failed_at < began
-    else:
-        due = reading.now - state.failed_at >= AGAIN_AFTER
+        return True
+    if began is not None:
+        return state.failed_at < began
+    return reading.now - state.failed_at >= AGAIN_AFTER
+
+
+def _due_files(reading: Transaction, state: DisposalState, *, due: bool) -> list[Row]:
     if not due and len(state.failing) >= _EARLIER:
         # Where so many fail, so will the next ones.
         return []
@@ -248,7 +277,7 @@ class _Attempt:
                     self._newer(session, row, found)
                 else:
                     self._end(row, found)
-            except (SftpError, ArchiveDamaged, NotTaken) as error:
+            except (SftpError, ArchiveDamaged, NotTaken, ManifestUnclear) as error:
                 self._fail(row, error)
         # A manifest is written after its files: what it names lay there when it came, unless it was hidden before.
         folders = {split_path(row["path"])[0] for row, found in hidden if found.parts}
@@ -261,7 +290,7 @@ class _Attempt:
             try:
                 claims = after.get(split_path(row["path"])[0], Claims())
                 self._end(row, putting_away.finish_delivery(row, found, claims))
-            except SftpError as error:
+            except (SftpError, ManifestUnclear) as error:
                 self._fail(row, error)
 
     def _newer(self, session: SftpSession, row: Row, found: OtherBytes) -> None:

@@ -13,6 +13,7 @@ from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger.approval import Decision
 from mlc_dagster.ledger.database import Ledger, Transaction
 from mlc_dagster.ledger.files import Seen
+from mlc_dagster.ledger.lost_files import lost_files
 from mlc_dagster.ledger.recovery import unknown_count
 from mlc_dagster.ledger.retries import plan_retries
 from mlc_dagster.ledger.submissions import MOST_UNKNOWN
@@ -29,6 +30,7 @@ from mlc_dagster.ledger.windows import (
 from mlc_dagster.settings import PollSettings, StampliSettings
 from mlc_dagster.sftp.listing import Listing, RemoteFile, is_safe_name
 from mlc_dagster.stampli.inbound import FEED, OpenSession
+from mlc_dagster.stampli.intake.hidden_names import is_hidden
 from mlc_dagster.stampli.parsing.profile import Profile
 
 MOST_REFUSED = 20
@@ -128,7 +130,7 @@ def candidates(listing: Listing, profile: Profile) -> Found:
     marker_of = profile.marker_of
     names = set[str]() if marker_of is None else {remote.name for remote in listing.files}
     for remote in listing.files:
-        if remote.printable != remote.path or profile.in_flight(remote.name):
+        if remote.printable != remote.path or profile.in_flight(remote.name) or is_hidden(remote.name):
             continue
         if not profile.matches(remote.name):
             if profile.part_of(remote.name) is not None:
@@ -198,7 +200,8 @@ def poll_folder(
             # What is tried once more from here on is no less late.
             not_whole = _not_whole(transaction, looked, settings)
             found = _take(transaction, feed, looked, settings, poll)
-            overdue = tuple(sorted([*not_whole, *_without_another(transaction, settings)]))
+            lost = _lost(transaction, looked)
+            overdue = tuple(sorted([*not_whole, *_without_another(transaction, settings), *lost]))
             texts = {each.text: each for each in overdue}
             return replace(
                 found,
@@ -241,6 +244,20 @@ def _not_whole(transaction: Transaction, looked: Look, settings: StampliSettings
             )
             found.append(Overdue(row["path"], text))
     return found
+
+
+def _lost(transaction: Transaction, looked: Look) -> list[Overdue]:
+    """Files whose only copy was ours: what lies in the folder is fetched again, of others nobody else would speak."""
+    there = {seen.path for seen in looked.ours}
+    return [
+        Overdue(
+            row["path"],
+            f"{row['path']} was received, its bytes are lost and it is no longer on the server: none of its invoices "
+            "is posted. Ask the sender to send it again",
+        )
+        for row in lost_files(transaction, FEED)
+        if row["path"] not in there
+    ]
 
 
 _ASK = "ask the sender for what is missing, or take the file away"

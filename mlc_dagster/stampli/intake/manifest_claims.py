@@ -13,6 +13,7 @@ from mlc_dagster.sftp.download import Download, DownloadRequest
 from mlc_dagster.sftp.listing import RemoteFile
 from mlc_dagster.sftp.session import SftpSession
 from mlc_dagster.stampli.inbound import FEED, Inbound
+from mlc_dagster.stampli.intake.hidden_names import is_hidden
 from mlc_dagster.stampli.parsing.deliveries import read_manifest
 from mlc_dagster.stampli.parsing.file_ends import MAX_MANIFEST
 from mlc_dagster.stampli.parsing.parsed import FileRejected
@@ -28,11 +29,8 @@ class Claims:
     """Files that manifests which are not processed yet name: they are still needed."""
 
     names: frozenset[str] = frozenset()
-    unclear: bool = False
-    """One of them cannot be read (yet), so nobody knows which files it names."""
-
-    def __contains__(self, name: str) -> bool:
-        return self.unclear or name in self.names
+    unclear: str | None = None
+    """Which of them cannot be read (yet), so that nobody knows which files it names; None where all can be."""
 
 
 def claims_in(
@@ -55,30 +53,53 @@ def claims_in(
         coming = {row["path"] for row in ledger_files.list_files(reading, states=[FileState.ASSIGNED], limit=100_000)}
     found: dict[str, Claims] = {}
     for folder in sorted(set(folders)):
+        listed = [
+            remote for remote in session.list(folder.rstrip("/") or folder or ".").files if not is_hidden(remote.name)
+        ]
         others = [
             remote
-            for remote in session.list(folder.rstrip("/") or folder or ".").files
+            for remote in listed
             if inbound.profile.matches(remote.name)
             and (remote.path, remote.size, remote.mtime) not in ours
             and (remote.path in coming or (remote.path, remote.size, remote.mtime) not in known)
         ]
-        found[folder] = _named_by(session, inbound.profile, others, inbound.scratch)
+        if (written := _being_written(listed, inbound.profile)) is not None:
+            found[folder] = Claims(unclear=f"{written} is being written")
+        else:
+            found[folder] = _named_by(session, inbound.profile, others, inbound.scratch)
     return found
+
+
+def _being_written(listed: Sequence[RemoteFile], profile: Profile) -> str | None:
+    """A file that will be a manifest under the name that it gets when it is whole."""
+    rules = profile.file.in_flight
+    for remote in listed:
+        name = remote.name
+        later = {name[len(prefix) :] for prefix in rules.prefixes if name.startswith(prefix)}
+        later |= {
+            each[: -len(suffix)]
+            for each in (name, *later)
+            for suffix in rules.suffixes
+            if each.lower().endswith(suffix)
+        }
+        if any(profile.matches(each) for each in later):
+            return name
+    return None
 
 
 def _named_by(session: SftpSession, profile: Profile, others: Sequence[RemoteFile], scratch: Path) -> Claims:
     names: set[str] = set()
-    unclear = False
+    unclear: str | None = None
     with transit_folder(scratch) as folder:
         for number, remote in enumerate(others):
             target = folder / str(number)
             request = DownloadRequest(remote.path, target, remote.size, MAX_MANIFEST, remote.mtime)
             (answer,) = session.download_many([request])
             if not isinstance(answer, Download):
-                unclear = True
+                unclear = f"{remote.name} cannot be read yet ({answer})"
                 continue
             try:
                 names.update(member.name for member in read_manifest(target.read_bytes(), remote.name, profile).members)
-            except FileRejected:
-                unclear = True
+            except FileRejected as refusal:
+                unclear = f"{remote.name} cannot be read yet ({refusal.text})"
     return Claims(frozenset(names), unclear)

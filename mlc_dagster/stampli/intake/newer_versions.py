@@ -105,9 +105,9 @@ def _take_in(inbound: Inbound, session: SftpSession, row: Row, place: str) -> Ro
             raise came
         if isinstance(came, str):
             raise NotTaken(path, place, came)
-        return _enter(
-            inbound, row, place, Seen(path, there.size, there.mtime), came, keep(inbound.archive, target, came)
-        )
+        seen = Seen(path, there.size, there.mtime)
+        sha256 = keep(inbound.archive, inbound.received_journal, seen, target, came, inbound.ledger.now())
+        return _enter(inbound, row, place, seen, came, sha256)
 
 
 def _enter(inbound: Inbound, row: Row, place: str, seen: Seen, came: Download | Gathered, sha256: str) -> Row:

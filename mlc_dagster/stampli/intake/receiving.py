@@ -12,7 +12,8 @@ from pathlib import Path
 from mlc_dagster.ledger import files as ledger_files
 from mlc_dagster.ledger.archive import Archive, file_sha256
 from mlc_dagster.ledger.database import Ledger, Row, Transaction
-from mlc_dagster.ledger.files import FileState
+from mlc_dagster.ledger.files import FileState, Seen
+from mlc_dagster.ledger.received_journal import Noted, ReceivedJournal
 from mlc_dagster.settings import StampliSettings
 from mlc_dagster.sftp.download import Download, DownloadRequest
 from mlc_dagster.sftp.errors import (
@@ -55,6 +56,7 @@ def receive_files(
     profile: Profile,
     rows: Sequence[Row],
     *,
+    journal: ReceivedJournal,
     scratch: Path,
     progress: Callable[[int], None],
 ) -> list[Receipt]:
@@ -62,6 +64,7 @@ def receive_files(
 
     Args:
         rows: rows of ``source_file``.
+        journal: where each of them is noted.
         scratch: folder on the archive's disk for files in transit.
         progress: called with the number of files done, per round.
 
@@ -85,7 +88,7 @@ def receive_files(
             for row, target, answer in zip(batch, targets, session.download_many(requests), strict=True):
                 try:
                     answered = whole(session, settings, profile, row["path"], target, answer)
-                    receipts.append(_settle(ledger, archive, profile, row, target, answered))
+                    receipts.append(_settle(ledger, archive, journal, profile, row, target, answered))
                 except SftpError as error:
                     # The others of the batch are here, whole: they are kept before the fault is told.
                     broken = broken or error
@@ -127,6 +130,7 @@ def whole(
 def _settle(
     ledger: Ledger,
     archive: Archive,
+    journal: ReceivedJournal,
     profile: Profile,
     row: Row,
     target: Path,
@@ -137,7 +141,8 @@ def _settle(
         case str():
             return _release(ledger, row, f"FILE_PARTIAL: {answer}")
         case Download() | Gathered():
-            sha256 = keep(archive, target, answer)
+            seen = Seen(path, answer.size, row["mtime"])
+            sha256 = keep(archive, journal, seen, target, answer, ledger.now())
             with ledger.transaction() as transaction:
                 state = note_received(transaction, profile, row, answer, sha256)
             text = "received" if state is FileState.RECEIVED else "same bytes as a file received before"
@@ -161,10 +166,20 @@ def _settle(
             raise answer
 
 
-def keep(archive: Archive, target: Path, answer: Download | Gathered) -> str:
-    """Put what came into the archive; its SHA-256 there."""
-    sha256 = file_sha256(target) if isinstance(answer, Gathered) else answer.sha256
+def keep(
+    archive: Archive,
+    journal: ReceivedJournal,
+    seen: Seen,
+    target: Path,
+    answer: Download | Gathered,
+    now: dt.datetime,
+) -> str:
+    """Put what came into the archive, and note which file it was; its SHA-256 there."""
+    whole_delivery = isinstance(answer, Gathered)
+    sha256 = file_sha256(target) if whole_delivery else answer.sha256
     archive.put(target, sha256)
+    # Before the ledger has it: of a restored one, only this knows what the bytes are.
+    journal.note(Noted(sha256, seen, now, answer.parts if whole_delivery else ()))
     return sha256
 
 

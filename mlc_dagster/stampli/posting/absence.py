@@ -5,6 +5,7 @@ twice. The invoice known to be there is the business unit's control row.
 """
 
 import datetime as dt
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -64,13 +65,18 @@ class Sought:
     supplier_number: str
     number: str
     invoice_date: dt.date
+    exact: bool = False
+    """Two people said that a number of which not every character can be read is another one."""
 
 
 @dataclass(frozen=True)
 class Finding:
     presence: Presence
     records: tuple[InvoiceRecord, ...] = ()
-    """All that carry the number: where Fusion lets a number repeat per site, ours may not be the only one."""
+    """All that carry the number: where Fusion lets a number repeat per site, ours may not be the only one.
+
+    Behind them those that may carry it, since not all of theirs can be read.
+    """
 
     @property
     def record(self) -> InvoiceRecord | None:
@@ -210,7 +216,8 @@ def _spellings(sought: Iterable[Sought]) -> list[str]:
 
 
 def _judge(sought: Sought, found: Found, missing: Presence) -> Finding:
-    same = list(_same_number(sought, found.rows))
+    key = number_key(sought.number)
+    same = sorted(_same_number(sought, found.rows), key=lambda row: number_key(row.number) != key)
     here = [row for row in same if _named(row.business_unit, sought.business_unit)]
     if here:
         return Finding(Presence.PRESENT, tuple(here))
@@ -223,8 +230,17 @@ def _same_number(sought: Sought, rows: Iterable[InvoiceRecord]) -> Iterable[Invo
     """Rows with the number and supplier; a row that does not name its supplier's number counts as his."""
     key = number_key(sought.number)
     for row in rows:
-        if may_be(number_key(row.number), key) and _named(row.supplier_number, sought.supplier_number):
+        same = number_key(row.number) == key
+        if not same and not sought.exact:
+            same = may_be(_letters(row.number), _letters(sought.number))
+        if same and _named(row.supplier_number, sought.supplier_number):
             yield row
+
+
+def _letters(number: str) -> str:
+    """As ``number_key``, but each character stays one: one that cannot be read stands for one of them."""
+    composed = unicodedata.normalize("NFC", number.strip())
+    return "".join(folded if len(folded := each.casefold()) == 1 else each for each in composed)
 
 
 def _named(text: str | None, sought: str) -> bool:

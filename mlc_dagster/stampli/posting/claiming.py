@@ -11,12 +11,14 @@ from functools import partial
 
 from mlc_dagster.ledger import submissions
 from mlc_dagster.ledger.database import Row, Transaction
+from mlc_dagster.ledger.releases import DUP_UNREADABLE
 from mlc_dagster.ledger.states import InvoiceState, move
 from mlc_dagster.ledger.submissions import Intent, TakenBy
 from mlc_dagster.ledger.windows import WindowLost, window_held, window_key
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.inbound import FEED, Inbound, WindowWork
 from mlc_dagster.stampli.posting.absence import Finding
+from mlc_dagster.stampli.posting.adoption import named
 from mlc_dagster.stampli.posting.comparison import body_fields, compare
 from mlc_dagster.stampli.posting.forgotten import GROUP_PREFIX
 from mlc_dagster.stampli.posting.sending import PostingStopped, PostingSummary, lease_length
@@ -110,6 +112,11 @@ class Claiming:
         record = finding.record
         value = f"{row['fusion_number']} (InvoiceId {record.invoice_id} in {record.business_unit})" if record else None
         await self._set_aside(row, problem("DUP_OTHER_BU", field="invoice_number", value=value))
+
+    async def hold_unreadable(self, row: Row, finding: Finding) -> None:
+        """What the supplier has may be it: not every character of its number can be read. For a person."""
+        value = f"{row['fusion_number']} ({named(finding.records)})"
+        await self._set_aside(row, problem(DUP_UNREADABLE, field="invoice_number", value=value))
 
     async def already_there(self, row: Row, finding: Finding) -> None:
         """Fusion has the invoice, and not by us."""

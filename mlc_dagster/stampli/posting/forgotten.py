@@ -5,6 +5,9 @@ correction has another number, or a changed crosswalk another supplier: what may
 two people, and everything else goes on. What was created in a group that is not settled yet may be an attempt's that
 the ledger does know: what may be the same purchase waits until that is found out. Each run has a group of its own, so
 that only a run that was under way when the ledger was copied can have created both.
+
+A ledger that knows of no creation may be an old one as well: it asks for all that was ever created in our groups, which
+is nothing where it is in truth the first.
 """
 
 import asyncio
@@ -85,10 +88,8 @@ class Forgotten:
     async def _ask(self) -> Sequence[InvoiceRecord]:
         pod, user = self._inbound.pod, self._inbound.settings.fusion.posting_user
         with self._inbound.ledger.reading() as reading:
-            mark = created_ids.asked_up_to(reading, pod)
-        if mark is None:
-            # Nothing to tell by from when on it has forgotten anything.
-            return ()
+            # One that has created nothing, or has forgotten all of it, asks from the beginning.
+            mark = created_ids.asked_up_to(reading, pod) or 0
         try:
             found = await created_since(self._client, GROUP_PREFIX, mark)
         except BusinessRefusal as refusal:

@@ -27,7 +27,8 @@ from mlc_dagster.fusion.errors import (
 from mlc_dagster.fusion.invoice_rows import InvoiceRecord
 from mlc_dagster.fusion.invoices import create
 from mlc_dagster.fusion.pacing import LONGEST_PAUSE
-from mlc_dagster.ledger import submissions
+from mlc_dagster.ledger import recovery, submissions
+from mlc_dagster.ledger.database import Transaction
 from mlc_dagster.ledger.submissions import Intent
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.settings import FusionSettings
@@ -47,7 +48,7 @@ class LeaseLost(Exception):
 
 
 class Withheld(Exception):
-    """The run ended, or came to a halt, while the intent waited for its slot. Nothing was sent."""
+    """The run ended, or came to a halt, or its business unit did, while it waited for its slot. Nothing was sent."""
 
 
 class PostingStopped(Expected):
@@ -145,12 +146,15 @@ class Sender:
         """End of a lease that is about to be committed, by our clock; ask for it before the commit."""
         return self._clock() + lease_length(self._settings).total_seconds()
 
-    async def send(self, intent: Intent, lease_end: float) -> BusinessRefusal | InvoiceRecord | None:
+    async def send(
+        self, intent: Intent, lease_end: float, *, closed: Callable[[], bool] = lambda: False
+    ) -> BusinessRefusal | InvoiceRecord | None:
         """Send one intent.
 
         Args:
             intent: committed to the ledger.
             lease_end: what ``deadline`` said before the commit.
+            closed: whether nothing more of the invoice's business unit is to be sent; asked when its turn comes.
 
         Returns:
             The created record; a BusinessRefusal, which the caller must look into (the intent is still open); None
@@ -159,8 +163,8 @@ class Sender:
 
         def granted() -> None:
             # What waited for its slot: the reason to begin may be gone.
-            if self.stopped is not None or self.ending:
-                msg = "the run ended before the request could begin"
+            if self.stopped is not None or self.ending or closed():
+                msg = "the run, or its business unit's part of it, ended before the request could begin"
                 raise Withheld(msg)
 
         def before_first_byte() -> None:
@@ -174,19 +178,19 @@ class Sender:
                 record = await create(self._client, intent.body, granted=granted, before_first_byte=before_first_byte)
             except (LeaseLost, Withheld) as reason:
                 self._summary.dropped += 1
-                await self._give_up(intent, str(reason), None)
+                await self.give_up(intent, str(reason), None)
             except NotSent as error:
                 if attempt < _SENDS_PER_INTENT and self._clock() + self._settings.request_timeout <= lease_end:
                     continue
                 self._stop(RemoteDown(error.reason, where=error.where))
-                await self._give_up(intent, error.reason, None)
+                await self.give_up(intent, error.reason, None)
             except Refused as error:
                 self.refused_in_a_row += 1
                 await self._refused(intent, error)
             except (NotAuthorised, AccessRefused, RemoteDown) as error:
                 # Before the commit: what waits for this request's slot must know.
                 self._stop(error)
-                await self._give_up(intent, str(error), getattr(error, "status", None))
+                await self.give_up(intent, str(error), getattr(error, "status", None))
             except BusinessRefusal as error:
                 self.refused_in_a_row = 0
                 return error
@@ -248,22 +252,20 @@ class Sender:
         # After the commit: whoever adds this to a count read from the ledger may count twice, but never too few.
         self._summary.unknown += 1
 
-    async def _give_up(self, intent: Intent, why: str, status: int | None) -> None:
-        """Nothing of this intent reached Fusion. A first attempt is VALIDATED again; a later one waits, frozen."""
-        if intent.attempt == 1:
-            await self._writer.submit(
-                partial(submissions.release, submission_id=intent.submission_id, why=why, http_status=status)
-            )
-            return
-        await self._writer.submit(
-            partial(
-                submissions.mark_refused,
-                submission_id=intent.submission_id,
-                wait=dt.timedelta(seconds=self._settings.refused_wait),
-                http_status=status,
-                why=why,
-            )
-        )
+    async def give_up(self, intent: Intent, why: str, status: int | None) -> None:
+        """Nothing of this intent was stored: VALIDATED again, as if it had not been begun.
+
+        Where an attempt before it may have reached Fusion it waits, frozen: what takes its place must not overtake it.
+        """
+
+        def change(transaction: Transaction) -> None:
+            if recovery.only_released_before(transaction, intent.submission_id):
+                submissions.release(transaction, intent.submission_id, why=why, http_status=status)
+                return
+            wait = dt.timedelta(seconds=self._settings.refused_wait)
+            submissions.mark_refused(transaction, intent.submission_id, wait=wait, http_status=status, why=why)
+
+        await self._writer.submit(change)
 
     def withhold(self) -> None:
         """The run ends: what waits for a slot is given up unsent; what has left is let to its end."""

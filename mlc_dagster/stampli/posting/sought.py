@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from mlc_dagster.ledger.database import Row, Transaction
 from mlc_dagster.ledger.prepared import Prepared
+from mlc_dagster.ledger.releases import DUP_UNREADABLE
 from mlc_dagster.ledger.schema import invoice as invoice_table
 from mlc_dagster.ledger.states import InvoiceState, park
 from mlc_dagster.stampli.posting.absence import Sought
@@ -29,6 +30,7 @@ def sought_for(row: Row) -> Sought:
         supplier_number=row["supplier_number"],
         number=row["fusion_number"],
         invoice_date=body_keys(row["mapping"]).invoice_date,
+        exact=_exact(row),
     )
 
 
@@ -41,7 +43,13 @@ def sought_for_attempt(attempt: Row) -> Sought:
         supplier_number=keys.supplier_number,
         number=keys.invoice_number,
         invoice_date=keys.invoice_date,
+        exact=_exact(attempt),
     )
+
+
+def _exact(row: Row) -> bool:
+    # An attempt need not be read with what people said of its invoice.
+    return DUP_UNREADABLE in (row.get("released_reasons") or [])
 
 
 def is_unchanged(transaction: Transaction, row: Row) -> bool:

@@ -21,17 +21,18 @@ from mlc_dagster.ledger.submissions import MOST_UNKNOWN, Phase
 from mlc_dagster.ledger.writer import LedgerWriter
 from mlc_dagster.stampli.inbound import Inbound, WindowWork, silent
 from mlc_dagster.stampli.posting.absence import AbsenceProver, DataAccessLost, Finding, Presence
-from mlc_dagster.stampli.posting.adoption import Adoption
+from mlc_dagster.stampli.posting.adoption import Adoption, may_be_only
 from mlc_dagster.stampli.posting.claiming import Claiming
 from mlc_dagster.stampli.posting.earlier_attempts import EarlierAttempts
 from mlc_dagster.stampli.posting.sending import PostingSummary, Sender
 from mlc_dagster.stampli.posting.sought import sought_for
+from mlc_dagster.stampli.posting.turns import Turns
 from mlc_dagster.stampli.posting.uncertainty import Uncertainty
 
 _CHUNK = 400
 _LOW = 160
 """With so few invoices ready, the next ones are looked up while these are sent: about a second of posting."""
-_LOOKED_UP = (
+LOOKED_UP = (
     "id", "occurrence_id", "window_start", "number", "business_unit", "supplier_id", "supplier_number", "fusion_number",
     "number_key", "released_reasons", "mapping", "mapped_with",
 )  # fmt: skip
@@ -73,6 +74,7 @@ class WindowPosting:
         self._sender = Sender(client, writer, self._settings, self.summary, freed=self._changed.set)
         self._uncertainty = Uncertainty(inbound, client, writer, work, self._prover, self._sender, self.summary)
         self._alike = self._uncertainty.alike
+        self._turns = Turns(self._alike)
         self._ready: deque[_Ready] = deque()
         self._preparing: asyncio.Task[None] | None = None
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -217,10 +219,8 @@ class WindowPosting:
         """Commit the next group of intents, no larger than there is room for, and start their requests."""
         if not self._ready and self._exhausted and self._blocked_units:
             await asyncio.to_thread(self._unblock)
-        if self._alike.anything_closed():
-            self._ready = deque(each for each in self._ready if not self._alike.closed(each.row["business_unit"]))
-        if not self._ready and self._exhausted and self._alike.reopened():
-            self._after, self._exhausted = 0, False
+        if self._alike.anything_waits():
+            self._ready = deque(each for each in self._ready if not self._alike.waits(each.row["business_unit"]))
         if len(self._ready) < _LOW and self._preparing is None and not self._exhausted:
             self._preparing = asyncio.create_task(self._prepare())
             self._preparing.add_done_callback(self._wake)
@@ -228,7 +228,7 @@ class WindowPosting:
             await self._prepared()
         if not self._ready:
             # A whole chunk may be in Fusion already, or of a business unit that waits: behind it there may be others.
-            return not self._exhausted
+            return not self._exhausted or self._again()
         room = self._room()
         if room < 1:
             # An intent that waits for its slot uses up its lease; after a 429 there may be none for a while.
@@ -281,21 +281,39 @@ class WindowPosting:
         for intent in await self._claiming.claim([ready.row]):
             await self._uncertainty.post(intent, lease_end)
             with self._inbound.ledger.reading() as reading:
-                state = recovery.get_submission(reading, intent.submission_id)
+                # Under the supplier's new name it may have gone out once more.
+                state = recovery.last_attempt(reading, intent.invoice_pk)
+            assert state is not None  # noqa: S101 - its intent was committed
             if state["phase"] == Phase.CREATED:
                 found = await self._prover.look_up([sought_for(ready.row)])
                 record = found[ready.row["id"]].record
                 if record is None:
                     raise DataAccessLost(unit)
                 self._prover.keep(unit, record)
-            elif state["phase"] in (Phase.UNKNOWN, Phase.REFUSED, Phase.RELEASED):
+            elif state["phase"] in (Phase.INTENT, Phase.UNKNOWN, Phase.REFUSED, Phase.RELEASED):
                 if self._alike.suspected(unit):
                     self._alike.wait(unit)
                 else:
                     self._blocked_units.add(unit)
         # Others of the unit were passed over when this one was chosen.
-        self._after, self._exhausted = 0, False
+        self._from_the_start()
         self._ready.clear()
+
+    def _again(self) -> bool:
+        """The window was read to its end: True when it is read once more, for invoices that were passed over."""
+        if self._under_way():
+            # What is under way is told by its answer, not looked up beside it.
+            return False
+        if self._alike.reopened():
+            self._from_the_start()
+        elif self._turns.next_round():
+            self._after, self._exhausted = 0, False
+        return not self._exhausted
+
+    def _from_the_start(self) -> None:
+        """Read the window's invoices from the first on: some that were passed over may be begun now."""
+        self._after, self._exhausted = 0, False
+        self._turns.restart()
 
     def _unblock(self) -> None:
         """The first invoice of a business unit, refused at first, was created meanwhile: the others may follow."""
@@ -303,17 +321,18 @@ class WindowPosting:
             opened = {u for u in self._blocked_units if control_rows.created_in(reading, self._inbound.pod, u)}
         if opened:
             self._blocked_units -= opened
-            self._after, self._exhausted = 0, False
+            self._from_the_start()
 
     async def _prepare(self) -> None:
         """Look the next validated invoices up in Fusion; those proven absent become ready."""
         rows = await asyncio.to_thread(self._next_validated)
         if not rows:
             self._exhausted = True
+            self._ready.extendleft(_Ready(row, alone=True) for row in self._turns.to_try())
             return
         self._after = rows[-1]["id"]
         await self._alike.recall({row["business_unit"] for row in rows})
-        rows = [row for row in rows if not self._waits(row["business_unit"])]
+        rows = self._turns.now(row for row in rows if row["business_unit"] not in self._blocked_units)
         rows = await self._earlier.settle(rows)
         for row in self._earlier.unproven:
             await self._claiming.park_unproven(row)
@@ -344,27 +363,23 @@ class WindowPosting:
                         absent.append(row)
                     else:
                         await self._claiming.hold(row, finding)
-        # Told apart now: a refusal may have come while these were looked up.
-        suspects = {row["business_unit"] for row in absent if self._alike.suspected(row["business_unit"])}
-        self._ready.extend(_Ready(row) for row in absent if row["business_unit"] not in suspects)
-        for unit in suspects:
-            tried = self._alike.unlikest([row for row in absent if row["business_unit"] == unit])
-            self._ready.appendleft(_Ready(tried, alone=True))
-
-    def _waits(self, business_unit: str) -> bool:
-        return business_unit in self._blocked_units or self._alike.closed(business_unit)
+        self._ready.extend(_Ready(row) for row in self._turns.apart(absent))
 
     def _next_validated(self) -> list[Row]:
         with self._inbound.ledger.reading() as reading:
             return window_rows(
-                reading, self._work.start, (InvoiceState.VALIDATED,), _LOOKED_UP, after=self._after, limit=_CHUNK
+                reading, self._work.start, (InvoiceState.VALIDATED,), LOOKED_UP, after=self._after, limit=_CHUNK
             )
 
     async def _there(self, row: Row, finding: Finding) -> None:
         """In Fusion before anything was sent; or sent, refused for everybody (403), and stored all the same."""
         with self._inbound.ledger.reading() as reading:
-            attempt = recovery.last_attempt(reading, row["id"])
-        if attempt is not None and await self._earlier.adopt(attempt, finding) is not Adoption.FOREIGN:
+            attempts = recovery.attempts_of(reading, [row["id"]])[::-1]
+        # Any of them may be what was stored: each run's group is another.
+        if attempts and await self._earlier.adopt(row, attempts, finding) is not Adoption.FOREIGN:
+            return
+        if may_be_only(row["fusion_number"], finding.records):
+            await self._claiming.hold_unreadable(row, finding)
             return
         await self._claiming.already_there(row, finding)
 

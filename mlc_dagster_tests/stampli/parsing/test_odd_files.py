@@ -17,7 +17,7 @@ from mlc_dagster.stampli.parsing.parse import parse_file
 from mlc_dagster.stampli.parsing.parsed import FileRejected, ParsedInvoice
 from mlc_dagster_tests.stampli.builders import PROFILE, invoice_csv, invoice_rows, only, parse, reasons
 
-HERE = "stampli/test_odd_files.py"
+HERE = "stampli/parsing/test_odd_files.py"
 INTAKE = "protocols/test_intake_whole.py"
 VERSIONS = "protocols/test_intake_versions.py"
 IDENTITY = "protocols/test_identity_fusion.py"
@@ -28,12 +28,15 @@ INVOICES = "protocols/test_odd_invoices.py"
 CATALOGUE = {
     "BOM": (HERE, "test_a_byte_order_mark_is_skipped"),
     "cp1252": (HERE, "test_one_byte_of_another_encoding_parks_its_invoice"),
-    "NUL byte": ("stampli/test_rows.py", "test_a_nul_byte_costs_its_row_only"),
+    "NUL byte": ("stampli/parsing/test_rows.py", "test_a_nul_byte_costs_its_row_only"),
     "CR only": (HERE, "test_every_line_end_is_read"),
     "embedded newline": (HERE, "test_line_ends_and_quotes_within_quotes_are_text"),
     "quote inside": (HERE, "test_line_ends_and_quotes_within_quotes_are_text"),
     "trailing comma": (HERE, "test_a_trailing_comma_in_all_rows_is_a_nameless_empty_column"),
-    "short and long row": ("stampli/test_rows.py", "test_rows_of_the_wrong_width_are_set_aside_and_the_others_stay"),
+    "short and long row": (
+        "stampli/parsing/test_rows.py",
+        "test_rows_of_the_wrong_width_are_set_aside_and_the_others_stay",
+    ),
     "duplicate header": (HERE, "test_header_rows_that_are_not_the_profiles_are_refused_by_name"),
     "reordered columns": (HERE, "test_columns_may_stand_in_any_order"),
     "renamed column": (HERE, "test_header_rows_that_are_not_the_profiles_are_refused_by_name"),
@@ -64,7 +67,7 @@ CATALOGUE = {
     "JPY": (RULES, "g2 yen"),
     "KWD": (RULES, "g2 dinar"),
     "beyond 2^53": (RULES, "g2 beyond a double"),
-    "10,000 lines": ("stampli/test_parsing.py", "test_an_invoice_of_ten_thousand_lines_is_one_invoice"),
+    "10,000 lines": ("stampli/parsing/test_parse.py", "test_an_invoice_of_ten_thousand_lines_is_one_invoice"),
     "mixed currencies": (HERE, "test_two_currencies_in_one_invoice_are_a_conflict"),
     "negative line": (RULES, "h2 negative line"),
     "tax only": (HERE, "test_invoices_of_tax_or_freight_alone_are_read"),
@@ -84,7 +87,7 @@ CATALOGUE = {
     "closed period": (RULES, "g4 closed period"),
     "future period": (RULES, "g4 future period"),
     "never opened period": (RULES, "g4 never opened"),
-    "29 February": ("stampli/test_cells.py", "test_the_29th_of_february_exists_in_leap_years_only"),
+    "29 February": ("stampli/parsing/test_cells.py", "test_the_29th_of_february_exists_in_leap_years_only"),
     "ambiguous date": (RULES, "g1 guessed date"),
     "midnight": ("protocols/test_accounting_periods.py", "test_g4_today_is_the_legal_entitys_day"),
     "unapproved row": (RULES, "h1 not approved"),
@@ -109,7 +112,7 @@ CATALOGUE = {
 def test_every_odd_file_has_its_test(case: str) -> None:
     """Who removes a test removes a promise: this says which."""
     place, name = CATALOGUE[case]
-    text = (Path(__file__).parent.parent / place).read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
     assert re.search(rf'(def {re.escape(name)}\(|"{re.escape(name)}":)', text), f"{place} has no {name}"
 
 

@@ -8,8 +8,12 @@ from mlc_dagster.fusion.errors import BusinessRefusal, ErrorDetail
 from mlc_dagster.stampli.posting.refusals import answer_text, likeness, problem_of, reason_of
 
 
-def body(number: str, supplier: str = "Acme Ltd", amount: str = "100.00") -> bytes:
-    fields = {"InvoiceNumber": number, "Supplier": supplier, "SupplierNumber": "30012", "SupplierSite": "HQ"}
+def body(number: str, supplier: str = "Acme Ltd", amount: str = "100.00", account: str = "101-10-51000") -> bytes:
+    fields = {
+        "InvoiceNumber": number, "Supplier": supplier, "SupplierNumber": "30012", "SupplierSite": "HQ",
+        "InvoiceDate": f"2026-11-{len(number) + 9}",
+        "invoiceLines": [{"LineNumber": len(number), "LineAmount": 7, "DistributionCombination": account}],
+    }  # fmt: skip
     return json.dumps(fields)[:-1].encode() + f', "InvoiceAmount": {amount}}}'.encode()
 
 
@@ -20,15 +24,40 @@ def body(number: str, supplier: str = "Acme Ltd", amount: str = "100.00") -> byt
         "AP-810999: invoice {number} of {amount} is refused; {supplier} has no site in the business unit",
         "Der Benutzer darf \u201e{number}\u201c f\u00fcr {supplier} nicht anlegen.",
         "User isn't allowed to enter '{number}' at site 'HQ'.",
+        "Line {line}: no access to the ledger of {day}.",
+        "Request {request} at {time} was refused: no role.",
     ],
 )
 def test_the_same_fault_says_the_same_of_every_invoice(text: str) -> None:
     """Number, supplier, site and amount are the invoice's; all else is the fault's."""
-    first = text.format(number="INV-00417/A", supplier="Acme Ltd", amount="1,100.00")
-    second = text.format(number="X", supplier="M\u00fcller & S\u00f6hne", amount="75.5")
+    first = text.format(
+        number="INV-00417/A", supplier="Acme Ltd", amount="1,100.00", line=11, day="2026-11-20",
+        request=300100987654321, time="23:04:11",
+    )  # fmt: skip
+    second = text.format(
+        number="X", supplier="M\u00fcller & S\u00f6hne", amount="75.5", line=1, day="2026-11-10",
+        request=300100987654399, time="23:04:12",
+    )  # fmt: skip
     assert likeness(first, body("INV-00417/A", amount="1100.00")) == likeness(
         second, body("X", "M\u00fcller & S\u00f6hne", "75.50")
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["The account {account} is closed.", "The account '{account}' is closed.", "Account {segment} is closed."]
+)
+def test_another_account_is_another_fault(text: str) -> None:
+    """Fifteen invoices on accounts that were closed are faulty each by itself; nothing else must wait for them."""
+    said = {
+        likeness(text.format(account=account, segment=account[-5:]), body("INV-1", account=account))
+        for account in ("101-10-51000", "101-10-52000")
+    }
+    assert len(said) == 2
+
+
+def test_a_number_that_is_not_the_invoices_is_the_faults() -> None:
+    """A cost centre, a tax code or an error's own number, which Fusion found out by itself."""
+    assert likeness("Cost center 4410 is closed.", body("A-1")) != likeness("Cost center 4420 is closed.", body("A-2"))
 
 
 @pytest.mark.parametrize(
