@@ -18,6 +18,7 @@ from mlc_dagster.stampli.parsing.parsed import FileRejected, ParsedInvoice
 from mlc_dagster_tests.stampli.builders import PROFILE, invoice_csv, invoice_rows, only, parse, reasons
 
 HERE = "stampli/parsing/test_odd_files.py"
+ROWS = "stampli/parsing/test_rows.py"
 INTAKE = "protocols/test_intake_whole.py"
 VERSIONS = "protocols/test_intake_versions.py"
 IDENTITY = "protocols/test_identity_fusion.py"
@@ -28,7 +29,7 @@ INVOICES = "protocols/test_odd_invoices.py"
 CATALOGUE = {
     "BOM": (HERE, "test_a_byte_order_mark_is_skipped"),
     "cp1252": (HERE, "test_one_byte_of_another_encoding_parks_its_invoice"),
-    "NUL byte": ("stampli/parsing/test_rows.py", "test_a_nul_byte_costs_its_row_only"),
+    "NUL byte": (ROWS, "test_a_nul_byte_costs_its_row_only"),
     "CR only": (HERE, "test_every_line_end_is_read"),
     "embedded newline": (HERE, "test_line_ends_and_quotes_within_quotes_are_text"),
     "quote inside": (HERE, "test_line_ends_and_quotes_within_quotes_are_text"),
