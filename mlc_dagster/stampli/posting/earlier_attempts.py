@@ -119,7 +119,7 @@ class EarlierAttempts:
                 self._summary.adopted += 1
             elif traces.told and not traces.wait:
                 await self._park(by_key[invoice_pk], "it may be in Fusion under other names", remedy=traces.told)
-            elif not traces.wait:
+            elif not traces.wait and traces.presence is not Presence.UNPROVEN:
                 continue
             settled.add(invoice_pk)
         return settled
