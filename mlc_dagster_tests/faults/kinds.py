@@ -24,10 +24,10 @@ BUCKETS = {"created": 4, "parked": 1, "duplicate": 1}
 FIRST = invoice_csv([*one("INV-1"), *one("INV-2", "10.00", "20.00"), *one("INV-3")])
 SECOND = invoice_csv([*one("INV-4"), *one("INV-1", invoice_id="id-INV-1"), *one("INV-9", vendor_id="99999")])
 
-REQUESTS = 18
+REQUESTS = 19
 """So many requests to Fusion do the first two polls make, tokens apart."""
-READS = 14
-LOOK_UPS = 4
+READS = 15
+LOOK_UPS = 5
 """Those of the reads that are for invoices, the read-back with them."""
 TOKENS = 2
 PACKETS = 10

@@ -85,7 +85,7 @@ def test_c5_what_is_told_names_the_text_the_remedy_and_the_command(flow: Rehears
     for said in (
         "you have no access to it",
         f"`mlc invoices retry --parked-for '{REASON}'`",
-        f"Give {flow.fusion.client_id} the role or data access",
+        "the role or data access that is missing",
         "stay VALIDATED",
     ):
         assert said in str(stopped.value)

@@ -83,7 +83,7 @@ async def test_a_supplier_that_cannot_be_read_whole_may_be_the_one_asked_for() -
     """Absence is proven by rows that are told apart, not by rows that nobody can read."""
 
     async def script(received: Received, connection: Connection) -> None:
-        row = invoice(2, "Ä-1", SupplierNumber="30\ud800", InvoiceDate="2026-11-10")
+        row = invoice(2, "Ä-1", SupplierNumber="300\ud8002", InvoiceDate="2026-11-10")
         await connection.answer(200, collection([invoice(1, "CTRL-1"), row], received))
 
     async with RawServer(script) as server, server.client() as client:
