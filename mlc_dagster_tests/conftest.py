@@ -4,6 +4,7 @@ What belongs here: what several folders of tests share. Servers themselves live 
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import hypothesis
 import pytest
 
 from mlc_dagster_tests.servers.postgres import PostgresServer, running_postgres
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell that ignores Ctrl-C for all it starts: what tests interrupt would not end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # The developer's own configuration must not reach a test, and a test must not report to anybody. Set before Dagster is
 # imported and for every process that a test starts.

@@ -178,7 +178,7 @@ def test_dev_serves_the_ui_and_stops_everything(tmp_path: Path) -> None:
         addresses = json.loads((tmp_path / "box" / "addresses.json").read_text(encoding="utf-8"))
     finally:
         process.send_signal(signal.SIGINT)
-        ended = process.wait(150)
+        ended = process.wait(60)
     assert ended == 0, (tmp_path / "log").read_text(encoding="utf-8")
     assert not answers(f"{addresses['admin_url']}/books")
     assert not answers(f"http://127.0.0.1:{port}/server_info")
